@@ -1,0 +1,140 @@
+package kvm
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Service is one WHMCS service (a row of tblhosting), with our row and everything that a pipeline needs to know of it.
+type Service struct {
+	ID        int64  // tblhosting.id, the SID
+	ClientID  int64  // tblhosting.userid
+	ProductID int64  // tblhosting.packageid
+	ServerID  int64  // tblhosting.server; the cluster of an existing VM is Row.ServerID
+	State     string // tblhosting.domainstatus: Pending, Active, Suspended, Terminated, Cancelled, Fraud, Completed
+	Domain    string // tblhosting.domain: the VM's FQDN
+	Username  string // tblhosting.username: the user in the guest
+	SSHKeys   string // custom field "SSH Key", newline separated, or ""
+
+	Package Package // the wanted state
+	Row     Row     // puqProxmoxKVM_vm_info
+	Addrs   []Claim // the addresses that are claimed for it, first of each family first
+
+	// Problem is what is wrong with the rows of WHMCS that the service needs (a missing product, a nonsense setting). No
+	// row of a pipeline runs while it is set; nil = nothing.
+	Problem error
+	// Seen is the VM as this run last read it, nil = not yet.
+	Seen *VM
+}
+
+// Row is a service's row of puqProxmoxKVM_vm_info. Only the holder of the row's claim writes it. An intent (VMID, slot,
+// target, UPID) is stored before the call that it is for, so that a killed run is found and taken up again.
+type Row struct {
+	VMID     int
+	Name     string // the VM's name, a DNS label
+	Status   Status
+	Since    time.Time // when the status was reached, UTC
+	ServerID int64     // the tblservers.id whose cluster the VM is in; 0 = none yet
+	Node     string    // where the VM was last seen
+	UUID     string    // its SMBIOS UUID, the proof of ownership; "" = none yet
+	UUIDs    []string  // every UUID the service's VM had, UUID among them
+	MAC      string    // of net0
+
+	CloneSent     bool   // a clone to VMID was, or may have been, requested
+	MigrateTarget string // the node that the migration was decided for
+	DiskSlot      string // the slot of the additional disk, "" = none chosen
+	PasswordSet   bool   // this deploy has generated and stored the guest's password
+	Suspended     bool   // see spec: while set, the VM must not run
+	TaskKind      string // what the open task is for: clone, migrate, resize, disk, start
+	TaskUPID      string // the open Proxmox task, "" = none
+
+	Message string // why the last run stopped, "" = it did not
+	Owner   string // the claim under which this was read; every write names it
+}
+
+// HasUUID says whether uuid is one that this service's VM has or had.
+func (r *Row) HasUUID(uuid string) bool {
+	if uuid == "" {
+		return false
+	}
+	for _, u := range r.UUIDs {
+		if strings.EqualFold(u, uuid) {
+			return true
+		}
+	}
+	return strings.EqualFold(r.UUID, uuid)
+}
+
+// Family is an address family.
+type Family string
+
+// The two families, spelled as in puq_proxmox_kvm_ip_pools.type.
+const (
+	IPv4 Family = "ipv4"
+	IPv6 Family = "ipv6"
+)
+
+// FamilyOf is the family of a.
+func FamilyOf(a netip.Addr) Family {
+	if a.Unmap().Is4() {
+		return IPv4
+	}
+	return IPv6
+}
+
+// Pool is a range of addresses on one bridge and VLAN (a row of puq_proxmox_kvm_ip_pools, or a run of the legacy list).
+type Pool struct {
+	ID       int64 // 0 = from the server's "Assigned IP Addresses"
+	ServerID int64
+	Family   Family
+	Bridge   string
+	VLAN     int // 0 = untagged
+	Gateway  netip.Addr
+	Bits     int // prefix length
+	DNS1     netip.Addr
+	DNS2     netip.Addr // zero = none
+	First    netip.Addr
+	Last     netip.Addr
+}
+
+// Claim is one address held by a service, with the network it was given for, so that an edited pool does not change a
+// VM that stands.
+type Claim struct {
+	Addr     netip.Addr
+	PoolID   int64
+	Bridge   string
+	VLAN     int
+	Gateway  netip.Addr
+	Bits     int
+	DNS1     netip.Addr
+	DNS2     netip.Addr
+	Position int // 0 = the family's first, the one that the guest is configured with
+}
+
+// First is the first claim of family f.
+func First(claims []Claim, f Family) (Claim, bool) {
+	for _, c := range claims {
+		if FamilyOf(c.Addr) == f {
+			return c, true
+		}
+	}
+	return Claim{}, false
+}
+
+// Pending is a service that has something to do.
+type Pending struct {
+	ID     int64
+	Status Status
+	Owner  string // holds a claim on it, "" = nobody
+	Stuck  bool   // at its status for longer than alert.after, and nobody has been told
+}
+
+// Mail is an entry of the outbox.
+type Mail struct {
+	ServiceID int64
+	Action    string            // the WHMCS API action: SendEmail, SendAdminEmail
+	Template  string            // messagename, "" for a custom message
+	Params    map[string]string // further parameters of the action
+	Key       string            // two entries with one key are one mail
+}

@@ -1,0 +1,179 @@
+package kvm
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Power is a VM's power state.
+type Power string
+
+// The power states of status/current.
+const (
+	Running Power = "running"
+	Stopped Power = "stopped"
+)
+
+// Place is where the cluster says a VM is (a row of cluster/resources). Node is fresh; the rest lags some ten seconds
+// and may be missing on a new VM.
+type Place struct {
+	VMID     int
+	Node     string
+	Name     string
+	Power    Power // "" = not known yet
+	Lock     string
+	Template bool
+	NodeUp   bool // the node's own row says online
+}
+
+// Node is a node of the cluster.
+type Node struct {
+	Name    string
+	Online  bool
+	FreeRAM int64 // bytes; 0 where the token may not see it
+}
+
+// Storage is a storage as one node sees it.
+type Storage struct {
+	Name   string
+	Type   string // dir, nfs, lvm, lvmthin, zfspool, rbd, …
+	Shared bool
+	Active bool
+	Images bool  // may hold VM disks
+	Avail  int64 // bytes
+}
+
+// VM is a VM's configuration as it was read, pending changes merged in.
+type VM struct {
+	VMID        int
+	Node        string
+	Name        string
+	Description string // trailing blanks removed
+	UUID        string // from smbios1, "" = none
+	Digest      string
+	Lock        string // backup, clone, create, migrate, rollback, snapshot, …; "" = none
+	Template    bool
+	Protection  bool
+	Cores       int // 1 where the configuration has none
+	Sockets     int
+	VCPUs       int   // 0 = not set
+	Memory      int64 // MiB
+	OnBoot      bool
+	Disks       []Disk // without CD drives, in slot order
+	Boot        []string
+	SystemSlot  string // slot of the first disk in the boot order, "" = none
+	CloudDrive  string // slot of the cloud-init drive, "" = none
+	NIC         *NIC   // net0
+	CIUser      string
+	Keys        map[string]string // every key as PVE gave it, cipassword hidden by PVE itself
+}
+
+// Disk is a drive that is no CD.
+type Disk struct {
+	Slot    string // scsi0, virtio1, …
+	Volume  string // storage:volume
+	Storage string
+	Size    int64 // bytes, 0 = the configuration does not say
+	Limits  Limits
+}
+
+// Disk is the drive at slot, or nil.
+func (v *VM) Disk(slot string) *Disk {
+	for i := range v.Disks {
+		if v.Disks[i].Slot == slot {
+			return &v.Disks[i]
+		}
+	}
+	return nil
+}
+
+// NIC is net0.
+type NIC struct {
+	Model    string
+	MAC      string
+	Bridge   string
+	VLAN     int     // 0 = no tag
+	Rate     float64 // MB/s, 0 = unlimited
+	Firewall bool
+}
+
+// UPID names a Proxmox task.
+type UPID string
+
+// Owned is a VM whose ownership was proved. Every call that changes a VM wants one; Prove alone makes it.
+type Owned struct {
+	vm *VM
+}
+
+// VM is the configuration that the proof was made from.
+func (o Owned) VM() *VM { return o.vm }
+
+// Prove says that vm, just read, is row's: its SMBIOS UUID is one that the service has or had.
+//
+// It refuses with ErrUnproved when the row has no UUID (a VM that the PHP module made) and with ErrForeign when the UUID
+// is another's or the VM has none. The message says which.
+func Prove(vm *VM, row *Row) (Owned, error) {
+	switch {
+	case vm == nil:
+		return Owned{}, Errorf(ErrUnproved, "VM %d: no configuration was read", row.VMID)
+	case vm.VMID != row.VMID:
+		return Owned{}, Errorf(ErrForeign, "VM %d is not VM %d of this service", vm.VMID, row.VMID)
+	case row.UUID == "" && len(row.UUIDs) == 0:
+		return Owned{}, WithHint(Errorf(ErrUnproved, "VM %d: no UUID is stored for this service, so nothing proves that the VM is its own", row.VMID),
+			"puqkvm adopt SID")
+	case !row.HasUUID(vm.UUID):
+		return Owned{}, Errorf(ErrForeign, "VM %d on %s has the UUID %s, which was never this service's: it is not touched", vm.VMID, vm.Node, orNone(vm.UUID))
+	}
+	return Owned{vm}, nil
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "(none)"
+	}
+	return s
+}
+
+// CloneRequest asks for a clone of a template on the template's own node.
+type CloneRequest struct {
+	Node        string // the template's node
+	Template    int
+	VMID        int
+	Name        string
+	Description string // the ownership mark
+	Full        bool
+	Storage     string // full clones only; "" = as in the template
+}
+
+// CloudInit is what the guest is told.
+type CloudInit struct {
+	User     string
+	Password Secret // empty = leave what is there
+	SSHKeys  string // newline separated, "" = none
+	IPConfig IPConfig
+	DNS      []netip.Addr
+	Search   string // search domain
+}
+
+// IPConfig is ipconfig0.
+type IPConfig struct {
+	Addr4    netip.Prefix // invalid = none
+	Gateway4 netip.Addr
+	DHCP4    bool
+	Addr6    netip.Prefix
+	Gateway6 netip.Addr
+	DHCP6    bool
+}
+
+// FirewallState is a VM's firewall as it was read.
+type FirewallState struct {
+	Options Firewall
+	Digest  string
+	IPSets  map[string][]string // name -> entries
+	Rules   int                 // how many rules there are
+}
+
+// Mark is the ownership mark that the clone request carries as description: the installation and the service.
+func Mark(installation string, service int64) string {
+	return fmt.Sprintf("puqkvm:%s:%d", installation, service)
+}
