@@ -1,0 +1,128 @@
+package event
+
+import (
+	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+)
+
+// Event is one of the structs of this package.
+type Event interface {
+	// When is the moment it happened.
+	When() time.Time
+	// Name is the event's name in the JSON output, stable across versions.
+	Name() string
+}
+
+// At is the moment of an event; every event embeds it.
+type At struct {
+	Time time.Time `json:"time"`
+}
+
+// When is the moment.
+func (a At) When() time.Time { return a.Time }
+
+// Sink takes events. Emit must not block for long and must not fail: a log that cannot be written stops no deployment.
+type Sink interface {
+	Emit(Event)
+}
+
+// SinkFunc is a Sink made of a function.
+type SinkFunc func(Event)
+
+// Emit calls f.
+func (f SinkFunc) Emit(e Event) { f(e) }
+
+// TickStarted opens a cron run.
+type TickStarted struct {
+	At
+}
+
+// TickEnded closes it.
+type TickEnded struct {
+	At
+	Took time.Duration `json:"took_ns"`
+}
+
+// TaskStarted opens a task of the tick.
+type TaskStarted struct {
+	At
+	Task     string        `json:"task"`
+	Interval time.Duration `json:"interval_ns"`
+	Last     time.Time     `json:"last"` // when it last finished; zero = never
+}
+
+// TaskEnded closes it.
+type TaskEnded struct {
+	At
+	Task      string        `json:"task"`
+	Took      time.Duration `json:"took_ns"`
+	Processed int           `json:"processed"` // services taken up
+	Errors    int           `json:"errors"`
+}
+
+// BlockStarted opens the block of one service.
+type BlockStarted struct {
+	At
+	Pipeline string     `json:"pipeline"` // Deploy, ChangePackage, …
+	Service  int64      `json:"service"`
+	VMID     int        `json:"vmid"`
+	Status   kvm.Status `json:"status"`
+}
+
+// StepEnded is a row of a table that was tried.
+type StepEnded struct {
+	At
+	Service int64         `json:"service"`
+	N       int           `json:"n"` // within this block, from 1
+	Title   string        `json:"title"`
+	Note    string        `json:"note,omitempty"` // "skip — no change"
+	From    kvm.Status    `json:"from"`
+	To      kvm.Status    `json:"to"`
+	Took    time.Duration `json:"took_ns"`
+	Message string        `json:"message,omitempty"` // "" = success
+}
+
+// BlockEnded closes the block.
+type BlockEnded struct {
+	At
+	Pipeline string     `json:"pipeline"`
+	Service  int64      `json:"service"`
+	Status   kvm.Status `json:"status"` // where it stands now
+	Complete bool       `json:"complete"`
+}
+
+// ServiceResult is the line of a service under its task's TaskEnded.
+type ServiceResult struct {
+	At
+	Service int64         `json:"service"`
+	Action  string        `json:"action"` // deploy, change_package, …
+	Message string        `json:"message,omitempty"`
+	From    kvm.Status    `json:"from,omitempty"` // where it waits now; only with a Message
+	To      kvm.Status    `json:"to,omitempty"`   // where the row wanted it
+	Took    time.Duration `json:"took_ns,omitempty"`
+}
+
+// Name is tick_started.
+func (TickStarted) Name() string { return "tick_started" }
+
+// Name is tick_ended.
+func (TickEnded) Name() string { return "tick_ended" }
+
+// Name is task_started.
+func (TaskStarted) Name() string { return "task_started" }
+
+// Name is task_ended.
+func (TaskEnded) Name() string { return "task_ended" }
+
+// Name is block_started.
+func (BlockStarted) Name() string { return "block_started" }
+
+// Name is step_ended.
+func (StepEnded) Name() string { return "step_ended" }
+
+// Name is block_ended.
+func (BlockEnded) Name() string { return "block_ended" }
+
+// Name is service_result.
+func (ServiceResult) Name() string { return "service_result" }

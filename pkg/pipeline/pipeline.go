@@ -1,0 +1,234 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/clock"
+	"github.com/puqkvm/puqkvm/pkg/event"
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+)
+
+// storePatience is how long a write may take whose effect outside has happened already.
+const storePatience = 5 * time.Second
+
+// Step is a row of a table.
+type Step struct {
+	Title    string
+	From, To kvm.Status
+	// OnFail is where the status goes when the row fails; "" = it stays at From.
+	OnFail kvm.Status
+	Do     func(ctx context.Context, s *kvm.Service) (Result, error)
+}
+
+// Result is what a row that did not fail has to say.
+type Result struct {
+	// Note stands in brackets behind the title: "skip — no change".
+	Note string
+	// Wait names what the row waits on; the status stays.
+	Wait string
+	// Commit moves the status together with what belongs into the same transaction. nil = Store.Move.
+	Commit func(ctx context.Context) error
+}
+
+// Pipeline is a table.
+type Pipeline struct {
+	Name   string // in the log's block: Deploy
+	Action string // in the log's sid line and the stored run: deploy
+	Steps  []Step
+	// Check looks at the service before its block opens. A reason not to touch it (Proxmox has locked the VM) ends the
+	// run without a line.
+	Check func(ctx context.Context, s *kvm.Service) (reason string, err error)
+}
+
+// row is the index of the first row of status, or -1.
+func (p *Pipeline) row(status kvm.Status) int {
+	for i := range p.Steps {
+		if p.Steps[i].From == status {
+			return i
+		}
+	}
+	return -1
+}
+
+// Statuses are those at which p has something to do, in order.
+func (p *Pipeline) Statuses() []kvm.Status {
+	var out []kvm.Status
+	for i := range p.Steps {
+		if i == 0 || p.Steps[i].From != p.Steps[i-1].From {
+			out = append(out, p.Steps[i].From)
+		}
+	}
+	return out
+}
+
+// Store is what the engine writes.
+type Store interface {
+	// Move stores s.Row.Status = to and the row's intents under the claim, ends its open task, and updates s. It is
+	// kvm.ErrMoved when the row is no longer at the status that s says, or the claim no longer ours.
+	Move(ctx context.Context, s *kvm.Service, to kvm.Status) error
+	// RecordRun stores r; the first time it gives it an ID. A run of no or one step that ended like the stored one before
+	// it only raises that one's count.
+	RecordRun(ctx context.Context, r *kvm.Run) error
+}
+
+// Outcome is how a run ended.
+type Outcome struct {
+	Complete bool
+	Silent   bool // nothing was printed
+	Err      error
+	Message  string // why it stopped, "" = it did not
+	// The row that stopped it: where the service stands now, where the row wanted it, and how long it took.
+	At, Wanted kvm.Status
+	Took       time.Duration
+}
+
+// Engine walks tables.
+type Engine struct {
+	Store Store
+	Clock clock.Clock
+	// Warn takes what went wrong beside the run: a run that could not be stored, the stack of a panic.
+	Warn func(string)
+}
+
+// Run walks s, which the caller has claimed, from its status on, and tells sink. ctx ends it at the next safe point.
+func (e *Engine) Run(ctx context.Context, p *Pipeline, s *kvm.Service, sink event.Sink) Outcome {
+	first := p.row(s.Row.Status)
+	run := &kvm.Run{ServiceID: s.ID, Action: p.Action, From: s.Row.Status, To: s.Row.Status, Started: e.Clock.Now(), Result: kvm.RunOpen}
+	if first < 0 {
+		return Outcome{Silent: true, At: s.Row.Status, Err: fmt.Errorf("%s has no row for the status %q", p.Name, s.Row.Status)}
+	}
+	if p.Check != nil {
+		reason, err := p.guard(ctx, s)
+		if reason != "" || err != nil {
+			out := Outcome{Silent: reason != "", Message: reason, At: s.Row.Status, Wanted: p.Steps[first].To, Err: err}
+			if err == nil {
+				e.record(ctx, run, out)
+				return out
+			}
+			// What could not even be looked at is an error of its first row, and is printed as that.
+			return e.walk(ctx, p, s, sink, run, first, err)
+		}
+	}
+	return e.walk(ctx, p, s, sink, run, first, nil)
+}
+
+func (p *Pipeline) guard(ctx context.Context, s *kvm.Service) (reason string, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v", r)
+		}
+	}()
+	return p.Check(ctx, s)
+}
+
+func (e *Engine) walk(ctx context.Context, p *Pipeline, s *kvm.Service, sink event.Sink, run *kvm.Run, first int, failed error) Outcome {
+	at := func() event.At { return event.At{Time: e.Clock.Now()} }
+	sink.Emit(event.BlockStarted{At: at(), Pipeline: p.Name, Service: s.ID, VMID: s.Row.VMID, Status: s.Row.Status})
+	out := Outcome{Complete: true}
+	for i := first; i < len(p.Steps) && out.Complete; i++ {
+		if ctx.Err() != nil {
+			out = Outcome{Message: "interrupted", Err: interruption(ctx), At: s.Row.Status, Wanted: p.Steps[i].To}
+			break
+		}
+		out = e.row(ctx, &p.Steps[i], s, sink, run, i-first+1, failed)
+		failed = nil
+	}
+	out.At = s.Row.Status
+	sink.Emit(event.BlockEnded{At: at(), Pipeline: p.Name, Service: s.ID, Status: s.Row.Status, Complete: out.Complete})
+	if !errors.Is(out.Err, kvm.ErrMoved) {
+		run.To = s.Row.Status
+		e.record(ctx, run, out)
+	}
+	return out
+}
+
+// row tries one row; the outcome is complete when the status moved. failed, if any, is the error it failed with already.
+func (e *Engine) row(ctx context.Context, st *Step, s *kvm.Service, sink event.Sink, run *kvm.Run, n int, failed error) Outcome {
+	began := e.Clock.Now()
+	res, err := Result{}, failed
+	if err == nil {
+		res, err = e.do(ctx, st, s)
+	}
+	if err == nil && res.Wait == "" {
+		err = e.move(ctx, st, s, res)
+	}
+	took := e.Clock.Now().Sub(began)
+	out := Outcome{Complete: err == nil && res.Wait == "", Wanted: st.To, Took: took}
+	switch {
+	case out.Complete:
+	case res.Wait != "" && err == nil:
+		out.Message = "waiting on " + res.Wait
+	case ctx.Err() != nil && !errors.Is(err, kvm.ErrMoved):
+		out.Message, out.Err = "interrupted", interruption(ctx)
+	case errors.Is(err, kvm.ErrBusy), errors.Is(err, kvm.ErrStillRunning):
+		out.Message = "waiting on " + err.Error()
+	default:
+		out.Message, out.Err = err.Error(), err
+		if st.OnFail != "" && st.OnFail != st.From && !errors.Is(err, kvm.ErrMoved) {
+			if moveErr := e.Store.Move(ctx, s, st.OnFail); moveErr != nil {
+				out.Message, out.Err = moveErr.Error(), moveErr
+			}
+		}
+	}
+	sink.Emit(event.StepEnded{At: event.At{Time: e.Clock.Now()}, Service: s.ID, N: n, Title: st.Title, Note: res.Note,
+		From: st.From, To: st.To, Took: took, Message: out.Message})
+	run.Steps = append(run.Steps, kvm.RunStep{N: n, Title: st.Title, Note: res.Note, From: st.From, To: st.To, Message: out.Message, Took: took})
+	if out.Complete {
+		run.To = st.To
+		e.store(ctx, run)
+	}
+	return out
+}
+
+func (e *Engine) do(ctx context.Context, st *Step, s *kvm.Service) (res Result, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			e.Warn(fmt.Sprintf("service %d, %s: panic: %v\n%s", s.ID, st.Title, r, debug.Stack()))
+			res, err = Result{}, fmt.Errorf("panic: %v", r)
+		}
+	}()
+	return st.Do(ctx, s)
+}
+
+// move stores the new status. What it is for has happened, so a signal does not stop it.
+func (e *Engine) move(ctx context.Context, st *Step, s *kvm.Service, res Result) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storePatience)
+	defer cancel()
+	if res.Commit != nil {
+		return res.Commit(ctx)
+	}
+	return e.Store.Move(ctx, s, st.To)
+}
+
+func (e *Engine) record(ctx context.Context, run *kvm.Run, out Outcome) {
+	run.Ended, run.Message = e.Clock.Now(), out.Message
+	switch {
+	case out.Complete:
+		run.Result = kvm.RunSuccess
+	case out.Err != nil:
+		run.Result = kvm.RunError
+	default:
+		run.Result = kvm.RunWaiting
+	}
+	e.store(ctx, run)
+}
+
+func (e *Engine) store(ctx context.Context, run *kvm.Run) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storePatience)
+	defer cancel()
+	if err := e.Store.RecordRun(ctx, run); err != nil {
+		e.Warn(fmt.Sprintf("service %d: its run is not stored: %v", run.ServiceID, err))
+	}
+}
+
+// interruption is why ctx ended: nil for a signal, which is no error of the service's, else the cause (a lost claim).
+func interruption(ctx context.Context) error {
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}

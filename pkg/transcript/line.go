@@ -1,0 +1,77 @@
+package transcript
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/puqkvm/puqkvm/pkg/event"
+)
+
+const (
+	product = "PUQ Proxmox KVM"
+	// titleWidth holds "Set additional disk I/O (skip — no change)".
+	titleWidth = 42
+	// resultWidth holds "success (set_system_disk_bandwidth -> set_created_additional_disk)".
+	resultWidth = 66
+)
+
+// Line is the text of e, without line end, its times in zone. It knows every event of package event.
+func Line(e event.Event, zone *time.Location) string {
+	stamp := e.When().In(zone).Format(time.DateTime)
+	switch e := e.(type) {
+	case event.TickStarted:
+		return stamp + " " + product + " Cron Start"
+	case event.TickEnded:
+		return fmt.Sprintf("%s %s Cron End (%.1fs total)", stamp, product, e.Took.Seconds())
+	case event.TaskStarted:
+		last := "never"
+		if !e.Last.IsZero() {
+			last = e.Last.In(zone).Format(time.TimeOnly)
+		}
+		return fmt.Sprintf("%s [%s] Running (interval: %dm, last: %s)", stamp, e.Task, int(e.Interval.Minutes()), last)
+	case event.TaskEnded:
+		return fmt.Sprintf("%s [%s] Done (%.1fs) — processed: %d, errors: %d", stamp, e.Task, e.Took.Seconds(), e.Processed, e.Errors)
+	case event.BlockStarted:
+		return fmt.Sprintf("--- %s: service=%d vm=%d status=%s ---", e.Pipeline, e.Service, e.VMID, e.Status)
+	case event.StepEnded:
+		title := e.Title
+		if e.Note != "" {
+			title += " (" + oneLine(e.Note) + ")"
+		}
+		result := fmt.Sprintf("success (%s -> %s)", e.From, e.To)
+		if e.Message != "" {
+			result = oneLine(e.Message)
+		}
+		return fmt.Sprintf("[+] %2d. %s %s [%.2fs]", e.N, pad(title, titleWidth), pad(result, resultWidth), e.Took.Seconds())
+	case event.BlockEnded:
+		if e.Complete {
+			return fmt.Sprintf("--- %s complete: service=%d status=%s ---", e.Pipeline, e.Service, e.Status)
+		}
+		return fmt.Sprintf("--- %s paused: waiting at (%s) ---", e.Pipeline, e.Status)
+	case event.ServiceResult:
+		if e.Message == "" {
+			return fmt.Sprintf("%s   sid:%d action:%s result:success", stamp, e.Service, e.Action)
+		}
+		return fmt.Sprintf("%s   sid:%d action:%s %s (%s -> %s) [%.2fs]", stamp, e.Service, e.Action, oneLine(e.Message), e.From, e.To, e.Took.Seconds())
+	}
+	return stamp + " " + e.Name()
+}
+
+func pad(s string, width int) string {
+	if n := utf8.RuneCountInString(s); n < width {
+		return s + strings.Repeat(" ", width-n)
+	}
+	return s
+}
+
+func oneLine(s string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, s))
+}
