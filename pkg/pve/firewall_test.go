@@ -1,0 +1,142 @@
+package pve
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+)
+
+const fw = "/nodes/pve1/qemu/110/firewall"
+
+func TestFirewall(t *testing.T) {
+	o := owned(t, testConfig)
+	_, client := script{
+		"GET " + fw + "/options": {`{"enable":1,"digest":"d","dhcp":"0","policy_in":"ACCEPT","log_level_out":"info"}`},
+		"GET " + fw + "/ipset":   {`[{"name":"ipfilter-net0"},{"name":"empty"}]`},
+		"GET " + fw + "/ipset/ipfilter-net0": {`[{"cidr":"192.0.2.50","comment":"x"},{"cidr":"2001:db8::/64"},
+			{"cidr":"198.51.100.0/24","nomatch":1}]`},
+		"GET " + fw + "/ipset/empty": {`[]`},
+		"GET " + fw + "/rules":       {`[{"pos":0},{"pos":1}]`},
+	}.serve(t)
+	got, err := client.Firewall(t.Context(), o)
+	want := kvm.FirewallState{Digest: "d", Rules: 2,
+		Options: kvm.Firewall{Enable: true, PolicyIn: "ACCEPT", PolicyOut: "ACCEPT", LogIn: "nolog", LogOut: "info", NDP: true, MACFilter: true},
+		IPSets:  map[string][]string{"ipfilter-net0": {"192.0.2.50", "2001:db8::/64", "!198.51.100.0/24"}, "empty": {}}}
+	if d := cmp.Diff(want, got); err != nil || d != "" {
+		t.Errorf("%v\n%s", err, d)
+	}
+	_, client = script{
+		"GET " + fw + "/options": {`[]`}, "GET " + fw + "/ipset": {`[]`}, "GET " + fw + "/rules": {`[]`},
+	}.serve(t)
+	got, err = client.Firewall(t.Context(), o)
+	unset := kvm.Firewall{DHCP: true, NDP: true, MACFilter: true, PolicyIn: "DROP", PolicyOut: "ACCEPT", LogIn: "nolog", LogOut: "nolog"}
+	if err != nil || got.Options != unset {
+		t.Errorf("nothing set: %+v, %v", got.Options, err)
+	}
+	_, client = script{
+		"GET " + fw + "/options": {`{}`}, "GET " + fw + "/ipset": {"403 Permission check failed (/vms/110, VM.Audit)"},
+	}.serve(t)
+	if got, err := client.Firewall(t.Context(), o); !errors.Is(err, kvm.ErrDenied) || got.IPSets != nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestSetFirewall(t *testing.T) {
+	s, client := script{"PUT " + fw + "/options": {"null"}}.serve(t)
+	err := client.SetFirewall(t.Context(), owned(t, testConfig), kvm.Firewall{Enable: true, PolicyIn: "REJECT", LogOut: "err", NDP: true, AntiSpoof: true})
+	want := "PUT " + fw + "/options dhcp=0&enable=1&ipfilter=0&log_level_in=nolog&log_level_out=err&macfilter=0&ndp=1&policy_in=REJECT&policy_out=ACCEPT&radv=0"
+	if got := s.requests(); err != nil || len(got) != 1 || got[0] != want {
+		t.Errorf("%v\ngot  %s\nwant %s", err, got, want)
+	}
+}
+
+func addrs(s ...string) (out []netip.Addr) {
+	for _, a := range s {
+		out = append(out, netip.MustParseAddr(a))
+	}
+	return out
+}
+
+func TestSetIPSet(t *testing.T) {
+	const set = fw + "/ipset/ipfilter-net0"
+	o := owned(t, testConfig)
+	for _, c := range []struct {
+		name   string
+		exists bool
+		have   []string
+		want   []netip.Addr
+		sent   []string
+	}{
+		{"new", false, nil, addrs("192.0.2.1", "2001:db8::1", "192.0.2.1"),
+			[]string{"POST " + fw + "/ipset name=ipfilter-net0", "POST " + set + " cidr=192.0.2.1", "POST " + set + " cidr=2001%3Adb8%3A%3A1"}},
+		{"equal, otherwise written", true, []string{"192.0.2.1/32", "2001:0DB8::0001"}, addrs("2001:db8::1", "::ffff:192.0.2.1"), nil},
+		{"add before remove", true, []string{"192.0.2.9", "10.0.0.0/8", "dc/alias"}, addrs("192.0.2.1"),
+			[]string{"POST " + set + " cidr=192.0.2.1", "DELETE " + set + "/192.0.2.9", "DELETE " + set + "/10.0.0.0%2F8", "DELETE " + set + "/dc%2Falias"}},
+		{"a nomatch in the way", true, []string{"!192.0.2.1", "!10.0.0.0/8"}, addrs("192.0.2.1"),
+			[]string{"DELETE " + set + "/192.0.2.1", "POST " + set + " cidr=192.0.2.1", "DELETE " + set + "/10.0.0.0%2F8"}},
+		{"empty", true, []string{"192.0.2.1"}, nil, []string{"DELETE " + set + "/192.0.2.1"}},
+	} {
+		a := script{"POST " + fw + "/ipset": {"400 name=IPSet 'ipfilter-net0' already exists"}, "POST " + set: {"null", "400 cidr=address 'x' already exists"}}
+		for _, r := range c.sent {
+			if method, where, _ := strings.Cut(r, " "); method == "DELETE" {
+				a[method+" "+where] = []string{"null"}
+			}
+		}
+		s, client := a.serve(t)
+		if err := client.SetIPSet(t.Context(), o, "ipfilter-net0", c.exists, c.have, c.want); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if d := cmp.Diff(c.sent, s.requests()); d != "" {
+			t.Errorf("%s: %s", c.name, d)
+		}
+	}
+	s, client := script{"POST " + set: {"500 no such IPSet 'ipfilter-net0'"}}.serve(t)
+	if err := client.SetIPSet(t.Context(), o, "ipfilter-net0", true, []string{"10.0.0.1"}, addrs("192.0.2.1")); err == nil {
+		t.Error("a failed addition went unnoticed")
+	}
+	if n := len(s.requests()); n != 1 {
+		t.Errorf("entries were removed although the new one is missing: %q", s.requests())
+	}
+	if err := client.SetIPSet(t.Context(), o, "x", true, nil, []netip.Addr{{}}); !errors.Is(err, kvm.ErrInvalid) {
+		t.Errorf("no address: %v", err)
+	}
+}
+
+func TestDeleteIPSet(t *testing.T) {
+	o := owned(t, testConfig)
+	for answer, ok := range map[string]bool{"null": true, "500 no such IPSet 'x1'": true, "500 VM is locked (backup)": false} {
+		s, client := script{"DELETE " + fw + "/ipset/x1": {answer}}.serve(t)
+		if err := client.DeleteIPSet(t.Context(), o, "x1"); ok != (err == nil) {
+			t.Errorf("%s: %v", answer, err)
+		}
+		if got := s.requests(); got[0] != "DELETE "+fw+"/ipset/x1?force=1" {
+			t.Errorf("%q", got)
+		}
+	}
+}
+
+func TestClearRules(t *testing.T) {
+	o := owned(t, testConfig)
+	s, client := script{
+		"GET " + fw + "/rules":      {`[{"pos":0,"digest":"a"},{"pos":1,"digest":"a"}]`, `[{"pos":"0","digest":"b"}]`, `[]`},
+		"DELETE " + fw + "/rules/1": {"null"}, "DELETE " + fw + "/rules/0": {"null"},
+	}.serve(t)
+	if err := client.ClearRules(t.Context(), o, 3); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"GET " + fw + "/rules", "DELETE " + fw + "/rules/1?digest=a", "GET " + fw + "/rules", "DELETE " + fw + "/rules/0?digest=b", "GET " + fw + "/rules"}
+	if d := cmp.Diff(want, s.requests()); d != "" {
+		t.Error(d)
+	}
+	_, client = script{
+		"GET " + fw + "/rules": {`[{"pos":0,"digest":"a"}]`}, "DELETE " + fw + "/rules/0": {"500 detected modified configuration - file changed by other user? Try again."},
+	}.serve(t)
+	if err := client.ClearRules(t.Context(), o, 1); !errors.Is(err, kvm.ErrChanged) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,127 @@
+package pve
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+)
+
+// namePattern is what the name of a bridge or storage may look like; no more may get into a property string.
+var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
+// SetNIC writes net0. The MAC is nic's or, where that is empty, the one that is there: without one Proxmox would make a
+// new one, and without either the call is refused. Options that kvm.NIC does not know are kept.
+func (c *Client) SetNIC(ctx context.Context, o kvm.Owned, want kvm.NIC) error {
+	vm, err := target(o)
+	if err != nil {
+		return err
+	}
+	var n nic
+	if s, ok := vm.Keys["net0"]; ok {
+		if n, err = parseNIC(s); err != nil {
+			return onVM(vm, "net0", err)
+		}
+	}
+	n.merge(want)
+	_, err = parseNIC(n.String())
+	switch {
+	case err != nil || !namePattern.MatchString(want.Bridge) || want.VLAN < 0 || want.VLAN > 4094 || want.Rate < 0:
+		return kvm.Errorf(kvm.ErrInvalid, "VM %d on %s: net0 cannot be %s", vm.VMID, vm.Node, n)
+	case n.mac == "":
+		return kvm.Errorf(kvm.ErrInvalid, "VM %d on %s: net0 has no MAC address, and none is given", vm.VMID, vm.Node)
+	}
+	return onVM(vm, "setting net0", c.do(ctx, http.MethodPut, guest(vm, "config"), withDigest(params{"net0": n.String()}, vm)))
+}
+
+// SetCloudInit writes what the guest is told in one call. An empty password is not sent, since Proxmox salts each one
+// anew and cloud-init would run again. Whatever else is empty and set now is removed.
+func (c *Client) SetCloudInit(ctx context.Context, o kvm.Owned, ci kvm.CloudInit) error {
+	vm, err := target(o)
+	if err != nil {
+		return err
+	}
+	ip, err := ipconfig(ci.IPConfig)
+	if err != nil {
+		return onVM(vm, "ipconfig0", err)
+	}
+	var dns []string
+	for _, a := range ci.DNS {
+		if a.IsValid() {
+			dns = append(dns, a.String())
+		}
+	}
+	p := params{}
+	var gone []string
+	for _, f := range []struct{ key, value string }{
+		{"ciuser", ci.User},
+		{"ipconfig0", ip},
+		{"nameserver", strings.Join(dns, " ")},
+		{"searchdomain", ci.Search},
+		{"sshkeys", sshKeys(ci.SSHKeys)},
+	} {
+		if f.value != "" {
+			p[f.key] = f.value
+		} else if _, there := vm.Keys[f.key]; there {
+			gone = append(gone, f.key)
+		}
+	}
+	if !ci.Password.Empty() {
+		p["cipassword"] = ci.Password.Reveal()
+	}
+	if len(gone) > 0 {
+		p["delete"] = strings.Join(gone, ",")
+	}
+	if len(p) == 0 { // Proxmox refuses a change of nothing
+		return nil
+	}
+	return onVM(vm, "setting cloud-init", c.do(ctx, http.MethodPut, guest(vm, "config"), withDigest(p, vm)))
+}
+
+// sshKeys is the text as Proxmox wants it: percent-encoded with %20 for a blank, before the form encodes it once more.
+func sshKeys(s string) string {
+	var lines []string
+	for line := range strings.Lines(s) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return strings.ReplaceAll(url.QueryEscape(strings.Join(lines, "\n")), "+", "%20")
+}
+
+// ipconfig is the value of ipconfig0, "" for neither address nor DHCP.
+func ipconfig(c kvm.IPConfig) (string, error) {
+	var parts []string
+	for _, f := range []struct {
+		ip, gw  string
+		dhcp    bool
+		addr    netip.Prefix
+		gateway netip.Addr
+		v4      bool
+	}{
+		{"ip", "gw", c.DHCP4, c.Addr4, c.Gateway4, true},
+		{"ip6", "gw6", c.DHCP6, c.Addr6, c.Gateway6, false},
+	} {
+		switch {
+		case f.dhcp && (f.addr.IsValid() || f.gateway.IsValid()):
+			return "", kvm.Errorf(kvm.ErrInvalid, "%s cannot be both DHCP and %s", f.ip, f.addr)
+		case f.dhcp:
+			parts = append(parts, f.ip+"=dhcp")
+		case !f.addr.IsValid() && f.gateway.IsValid():
+			return "", kvm.Errorf(kvm.ErrInvalid, "the gateway %s needs an address", f.gateway)
+		case f.addr.IsValid():
+			if f.addr.Addr().Is4() != f.v4 || f.gateway.IsValid() && f.gateway.Is4() != f.v4 {
+				return "", kvm.Errorf(kvm.ErrInvalid, "%s=%s with the gateway %s mixes the families", f.ip, f.addr, f.gateway)
+			}
+			parts = append(parts, f.ip+"="+f.addr.String())
+			if f.gateway.IsValid() {
+				parts = append(parts, f.gw+"="+f.gateway.String())
+			}
+		}
+	}
+	return strings.Join(parts, ","), nil
+}

@@ -1,0 +1,256 @@
+package pve
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+)
+
+func TestVM(t *testing.T) {
+	vm := owned(t, testConfig).VM()
+	vm.Keys = nil
+	want := &kvm.VM{VMID: 110, Node: "pve1", Name: "vps-1-2", Description: "puqkvm:x:2", UUID: "86c5cc9f-ec8f-48e1-a587-87fd8616737e",
+		Digest: "d1", Cores: 2, Sockets: 1, VCPUs: 1, Memory: 2048, Boot: []string{"ide2", "scsi0", "net0"}, SystemSlot: "scsi0",
+		CloudDrive: "ide0", CIUser: "old", NIC: &kvm.NIC{Model: "virtio", MAC: "BC:24:11:79:62:F8", Bridge: "vmbr0"},
+		Disks: []kvm.Disk{
+			{Slot: "scsi0", Volume: "local:110/vm-110-disk-0.qcow2", Storage: "local", Size: 10 << 30, Limits: kvm.Limits{ReadIOPS: 9}},
+			{Slot: "scsi1", Volume: "local:110/vm-110-disk-1.qcow2", Storage: "local", Size: 1 << 30},
+		}}
+	if d := cmp.Diff(want, vm); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestVMSystemDiskAndOddConfigurations(t *testing.T) {
+	for name, c := range map[string]struct{ config, system, errText string }{
+		"boot order":      {`{"boot":"order=virtio1;scsi0","virtio1":"a:v1","scsi0":"a:v0"}`, "virtio1", ""},
+		"legacy":          {`{"boot":"cdn","bootdisk":"virtio0","virtio0":"a:v1","scsi0":"a:v0"}`, "virtio0", ""},
+		"legacy key":      {`{"boot":"legacy=cdn","bootdisk":"sata0","sata0":"a:v1"}`, "sata0", ""},
+		"no order":        {`{"virtio0":"a:v1","sata0":"a:v0"}`, "virtio0", ""},
+		"only the net":    {`{"boot":"order=net0","ide0":"a:v1"}`, "ide0", ""},
+		"CD in front":     {`{"boot":"order=scsi0;scsi1","scsi0":"none,media=cdrom","scsi1":"a:v1"}`, "scsi1", ""},
+		"no disk":         {`{"ide2":"a:vm-1-cloudinit,media=cdrom"}`, "", ""},
+		"being cloned":    {`{"lock":"clone","description":" qmclone temporary file","digest":"x"}`, "", ""},
+		"pve7 memory":     {`{"memory":1024}`, "", ""},
+		"bad drive":       {`{"scsi0":"size=1G"}`, "", "scsi0"},
+		"bad size":        {`{"scsi0":"a:b,size=1X"}`, "", "scsi0"},
+		"bad net":         {`{"net0":"bridge=vmbr0"}`, "", "net0"},
+		"bad memory":      {`{"memory":"lots"}`, "", "memory"},
+		"bad cores":       {`{"cores":"two"}`, "", "cores"},
+		"bad onboot":      {`{"onboot":"perhaps"}`, "", "onboot"},
+		"object in a key": {`{"name":{"a":1}}`, "", "name"},
+		"a list":          {`[]`, "", "not what Proxmox answers"},
+	} {
+		_, client := script{"GET /nodes/pve1/qemu/110/config": {c.config}}.serve(t)
+		vm, err := client.VM(t.Context(), "pve1", 110)
+		if c.errText == "" && (err != nil || vm.SystemSlot != c.system) {
+			t.Errorf("%s: %+v, %v", name, vm, err)
+		}
+		if c.errText != "" && (err == nil || !strings.Contains(err.Error(), c.errText) || !strings.Contains(err.Error(), "VM 110 on pve1")) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, client := script{"GET /nodes/pve1/qemu/110/config": {"500 Configuration file 'nodes/pve1/qemu-server/110.conf' does not exist"}}.serve(t)
+	if _, err := client.VM(t.Context(), "pve1", 110); !errors.Is(err, kvm.ErrNotHere) {
+		t.Error(err)
+	}
+}
+
+// Each change as it goes over the wire: the one request, its form, and what comes back.
+func TestChangesOnTheWire(t *testing.T) {
+	const at = "/nodes/pve1/qemu/110"
+	template := strings.Replace(testConfig, `"template":0`, `"template":1`, 1)
+	bare := `{"smbios1":"uuid=86c5cc9f-ec8f-48e1-a587-87fd8616737e","digest":"d2"}`
+	upid := `"` + testUPID + `"`
+	addr := netip.MustParseAddr
+	for _, c := range []struct {
+		name, config string
+		call         func(context.Context, *Client, kvm.Owned) (kvm.UPID, error)
+		answer       string
+		want         string // the request, form decoded; "" = none
+		upid         kvm.UPID
+		err          error
+	}{
+		{"cpu", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetCPU(ctx, o, 4, 2048, true)
+		}, "null", "PUT " + at + "/config balloon=2048&cores=4&delete=vcpus&digest=d1&memory=2048&onboot=1&sockets=1", "", nil},
+		{"cpu of a bare VM", bare, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetCPU(ctx, o, 1, 512, false)
+		}, "null", "PUT " + at + "/config cores=1&digest=d2&memory=512&onboot=0&sockets=1", "", nil},
+		{"no cpu", bare, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetCPU(ctx, o, 0, 512, false)
+		}, "null", "", "", kvm.ErrInvalid},
+		{"changed", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetCPU(ctx, o, 4, 8192, true)
+		}, "500 checksum missmatch (file change by other user?)", "PUT " + at + "/config cores=4&delete=vcpus&digest=d1&memory=8192&onboot=1&sockets=1", "", kvm.ErrChanged},
+		{"template", template, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return c.Resize(ctx, o, "scsi0", 20)
+		}, upid, "", "", kvm.ErrPermanent},
+		{"resize 8", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return c.Resize(ctx, o, "scsi0", 20)
+		}, upid, "PUT " + at + "/resize digest=d1&disk=scsi0&size=20G", testUPID, nil},
+		{"resize 7", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return c.Resize(ctx, o, "scsi0", 10)
+		}, "null", "PUT " + at + "/resize digest=d1&disk=scsi0&size=10G", "", nil},
+		{"shrink", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return c.Resize(ctx, o, "scsi0", 9)
+		}, upid, "", "", kvm.ErrPermanent},
+		{"resize a CD", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return c.Resize(ctx, o, "ide2", 9)
+		}, upid, "", "", kvm.ErrInvalid},
+		{"limits", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetLimits(ctx, o, "scsi0", kvm.Limits{ReadMBps: 10, WriteMBps: 2.5, WriteIOPS: 300})
+		}, "null", "PUT " + at + "/config digest=d1&scsi0=local:110/vm-110-disk-0.qcow2,discard=on,size=10G,mbps_rd=10,mbps_wr=2.5,iops_wr=300", "", nil},
+		{"limits of the cloud-init drive", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetLimits(ctx, o, "ide0", kvm.Limits{ReadMBps: 10})
+		}, "null", "", "", kvm.ErrInvalid},
+		{"add disk", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return c.AddDisk(ctx, o, "scsi2", "local", 5)
+		}, upid, "POST " + at + "/config digest=d1&scsi2=local:5", testUPID, nil},
+		{"add disk over another", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return c.AddDisk(ctx, o, "scsi1", "local", 5)
+		}, upid, "", "", kvm.ErrRefused},
+		{"add disk nowhere", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return c.AddDisk(ctx, o, "scsi31", "local", 5)
+		}, upid, "", "", kvm.ErrInvalid},
+		{"add disk on no storage's name", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return c.AddDisk(ctx, o, "scsi2", "local:1,ssd=1,x", 5)
+		}, upid, "", "", kvm.ErrInvalid},
+		{"net", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetNIC(ctx, o, kvm.NIC{Bridge: "vmbr1", VLAN: 7, Rate: 12.5, Firewall: true})
+		}, "null", "PUT " + at + "/config digest=d1&net0=virtio=BC:24:11:79:62:F8,bridge=vmbr1,queues=2,tag=7,rate=12.5,firewall=1", "", nil},
+		{"net with a kept MAC", bare, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetNIC(ctx, o, kvm.NIC{Model: "e1000", MAC: "BC:24:11:00:00:01", Bridge: "vmbr1"})
+		}, "null", "PUT " + at + "/config digest=d2&net0=e1000=BC:24:11:00:00:01,bridge=vmbr1", "", nil},
+		{"net without a MAC", bare, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetNIC(ctx, o, kvm.NIC{Model: "virtio", Bridge: "vmbr1"})
+		}, "null", "", "", kvm.ErrInvalid},
+		{"net with a bad bridge", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetNIC(ctx, o, kvm.NIC{Bridge: "vmbr1,tag=5"})
+		}, "null", "", "", kvm.ErrInvalid},
+		{"cloud-init", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetCloudInit(ctx, o, kvm.CloudInit{User: "bob", Password: kvm.NewSecret("p+ss w"), SSHKeys: "ssh-rsa AA+/= me@x\r\n\nssh-rsa B\n",
+				DNS: []netip.Addr{addr("192.0.2.1"), {}, addr("2001:db8::1")},
+				IPConfig: kvm.IPConfig{Addr4: netip.MustParsePrefix("192.0.2.9/24"), Gateway4: addr("192.0.2.1"),
+					Addr6: netip.MustParsePrefix("2001:db8::9/64"), Gateway6: addr("2001:db8::1")}})
+		}, "null", "PUT " + at + "/config cipassword=p+ss w&ciuser=bob&delete=searchdomain&digest=d1" +
+			"&ipconfig0=ip=192.0.2.9/24,gw=192.0.2.1,ip6=2001:db8::9/64,gw6=2001:db8::1&nameserver=192.0.2.1 2001:db8::1" +
+			"&sshkeys=ssh-rsa%20AA%2B%2F%3D%20me%40x%0Assh-rsa%20B", "", nil},
+		{"cloud-init by DHCP, no password", bare, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetCloudInit(ctx, o, kvm.CloudInit{User: "bob", IPConfig: kvm.IPConfig{DHCP4: true, DHCP6: true}})
+		}, "null", "PUT " + at + "/config ciuser=bob&digest=d2&ipconfig0=ip=dhcp,ip6=dhcp", "", nil},
+		{"cloud-init with nothing to do", bare, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetCloudInit(ctx, o, kvm.CloudInit{})
+		}, "null", "", "", nil},
+		{"cloud-init with a gateway alone", bare, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetCloudInit(ctx, o, kvm.CloudInit{IPConfig: kvm.IPConfig{Gateway4: addr("192.0.2.1")}})
+		}, "null", "", "", kvm.ErrInvalid},
+		{"cloud-init with mixed families", bare, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetCloudInit(ctx, o, kvm.CloudInit{IPConfig: kvm.IPConfig{Addr4: netip.MustParsePrefix("2001:db8::9/64")}})
+		}, "null", "", "", kvm.ErrInvalid},
+		{"start", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) { return c.Start(ctx, o) },
+			upid, "POST " + at + "/status/start", testUPID, nil},
+		{"start without a task", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) { return c.Start(ctx, o) },
+			"null", "POST " + at + "/status/start", "", kvm.ErrUnknown},
+		{"migrate", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return c.Migrate(ctx, o, "pve2", "nfs")
+		},
+			upid, "POST " + at + "/migrate target=pve2&targetstorage=nfs", testUPID, nil},
+		{"migrate, same storage", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return c.Migrate(ctx, o, "pve2", "")
+		}, `"OK"`, "POST " + at + "/migrate target=pve2", "", kvm.ErrUnknown},
+		{"linked clone", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return c.Clone(ctx, kvm.CloneRequest{Node: "pve1", Template: 110, VMID: 200, Name: "vps", Description: "puqkvm:x:1", Storage: "nfs"})
+		}, upid, "POST " + at + "/clone description=puqkvm:x:1&full=0&name=vps&newid=200", testUPID, nil},
+		{"full clone", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return c.Clone(ctx, kvm.CloneRequest{Node: "pve1", Template: 110, VMID: 200, Full: true, Storage: "nfs"})
+		}, "500 unable to create VM 200: config file already exists", "POST " + at + "/clone full=1&newid=200&storage=nfs", "", kvm.ErrTaken},
+		{"nothing proved", testConfig, func(ctx context.Context, c *Client, _ kvm.Owned) (kvm.UPID, error) { return c.Start(ctx, kvm.Owned{}) },
+			upid, "", "", kvm.ErrUnproved},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := owned(t, c.config)
+			a := script{}
+			for _, where := range []string{"PUT /config", "POST /config", "PUT /resize", "POST /status/start", "POST /migrate", "POST /clone"} {
+				method, rest, _ := strings.Cut(where, " ")
+				a[method+" "+at+rest] = []string{c.answer}
+			}
+			s, client := a.serve(t)
+			id, err := c.call(t.Context(), client, o)
+			if !errors.Is(err, c.err) || (err == nil) != (c.err == nil) || id != c.upid {
+				t.Errorf("got %q, %v; want %q, %v", id, err, c.upid, c.err)
+			}
+			got := ""
+			for _, r := range s.requests() {
+				head, form, _ := strings.Cut(r, "config ")
+				if strings.Contains(r, "/config ") {
+					head += "config "
+				} else {
+					head, form = r, ""
+					if i := strings.LastIndex(r, " "); i > strings.Index(r, " ") {
+						head, form = r[:i+1], r[i+1:]
+					}
+				}
+				decoded, err := url.QueryUnescape(form)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got += head + decoded
+			}
+			if got != c.want {
+				t.Errorf("got  %s\nwant %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestMigrateCheck(t *testing.T) {
+	o := owned(t, testConfig)
+	for name, c := range map[string]struct{ answer, want string }{
+		"fine": {`{"running":0,"local_disks":[{"volid":"local:110/vm-110-disk-0.qcow2","cdrom":0},{"volid":"local:110/vm-110-cloudinit.qcow2","cdrom":1}],
+			"local_resources":[],"not_allowed_nodes":{}}`, ""},
+		"empty hash as a list": {`{"running":0,"local_disks":[],"local_resources":[],"not_allowed_nodes":[]}`, ""},
+		"another storage":      {`{"running":0,"not_allowed_nodes":{"pve2":{"unavailable_storages":["local-lvm"]}}}`, ""},
+		"running":              {`{"running":true}`, "it is running"},
+		"device and ISO": {`{"running":0,"local_disks":[{"volid":"local:iso/a.iso","cdrom":1}],"local_resources":["hostpci0"]}`,
+			"it uses the local resource hostpci0; the image local:iso/a.iso in its CD drive is on a local storage"},
+		"high availability": {`{"not_allowed_nodes":{"pve3":{"x":1},"pve2":{"blocking-ha-resources":[{}]}}}`, "blocking ha resources"},
+	} {
+		s, client := script{"GET /nodes/pve1/qemu/110/migrate": {c.answer}}.serve(t)
+		why, err := client.MigrateCheck(t.Context(), o, "pve2")
+		if err != nil || why != c.want {
+			t.Errorf("%s: %q, %v", name, why, err)
+		}
+		if got := s.requests()[0]; got != "GET /nodes/pve1/qemu/110/migrate?target=pve2" {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+func TestPower(t *testing.T) {
+	o := owned(t, testConfig)
+	for answer, want := range map[string]struct {
+		power kvm.Power
+		lock  string
+	}{
+		`{"status":"running","qmpstatus":"paused"}`: {kvm.Running, ""},
+		`{"status":"stopped","lock":"backup"}`:      {kvm.Stopped, "backup"},
+	} {
+		_, client := script{"GET /nodes/pve1/qemu/110/status/current": {answer}}.serve(t)
+		power, lock, err := client.Power(t.Context(), o)
+		if err != nil || power != want.power || lock != want.lock {
+			t.Errorf("%s: %s, %s, %v", answer, power, lock, err)
+		}
+	}
+	_, client := script{"GET /nodes/pve1/qemu/110/status/current": {`{"status":"unknown"}`}}.serve(t)
+	if p, _, err := client.Power(t.Context(), o); err == nil {
+		t.Errorf("an unknown power state was taken for %q", p)
+	}
+}

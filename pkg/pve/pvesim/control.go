@@ -1,0 +1,182 @@
+package pvesim
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+)
+
+var errNoVM = errors.New("there is no such VM")
+
+// change does something to a VM.
+func (c *Cluster) change(vmid int, do func(m *vm)) error {
+	c.lock()
+	defer c.mu.Unlock()
+	m := c.vms[vmid]
+	if m == nil {
+		return fmt.Errorf("VM %d: %w", vmid, errNoVM)
+	}
+	do(m)
+	return nil
+}
+
+// SetLock sets or with "" clears a VM's lock, as a backup or an administrator would.
+func (c *Cluster) SetLock(vmid int, lock string) error {
+	return c.change(vmid, func(m *vm) {
+		if m.conf["lock"] = lock; lock == "" {
+			delete(m.conf, "lock")
+		}
+	})
+}
+
+// SetPower switches a VM on or off.
+func (c *Cluster) SetPower(vmid int, p kvm.Power) error {
+	return c.change(vmid, func(m *vm) {
+		if p != kvm.Running {
+			m.off()
+			return
+		}
+		c.applyPending(m)
+		c.generate(m)
+		c.pid++
+		m.running, m.since, m.pid = true, c.now, c.pid
+	})
+}
+
+// SetConfig changes options of a VM behind everybody's back; "" removes one.
+func (c *Cluster) SetConfig(vmid int, options map[string]string) error {
+	return c.change(vmid, func(m *vm) {
+		for k, v := range options {
+			if m.conf[k] = v; v == "" {
+				delete(m.conf, k)
+			}
+		}
+	})
+}
+
+// SetDeaf makes a VM's guest ignore shutdowns.
+func (c *Cluster) SetDeaf(vmid int, deaf bool) error {
+	return c.change(vmid, func(m *vm) { m.deaf = deaf })
+}
+
+// RemoveVM takes a VM away with its disks and firewall, as if it had never been.
+func (c *Cluster) RemoveVM(vmid int) {
+	c.lock()
+	defer c.mu.Unlock()
+	for k, v := range c.volumes {
+		if v.vmid == vmid {
+			delete(c.volumes, k)
+		}
+	}
+	delete(c.vms, vmid)
+	delete(c.firewalls, vmid)
+}
+
+// MoveVM puts a VM on another node, as a high-availability manager or administrator would.
+func (c *Cluster) MoveVM(vmid int, node string) error {
+	return c.change(vmid, func(m *vm) {
+		for _, k := range m.disks() {
+			if v := c.volume(m.node, c.drive(k, m.conf[k])["file"]); v != nil && v.key.node != "" {
+				delete(c.volumes, v.key)
+				v.key.node = node
+				c.volumes[v.key] = v
+			}
+		}
+		m.node = node
+	})
+}
+
+// SetNodeDown makes a node unreachable (595) or reachable again; its VMs and tasks go on.
+func (c *Cluster) SetNodeDown(name string, down bool) {
+	c.lock()
+	defer c.mu.Unlock()
+	if n := c.node(name); n != nil {
+		n.down = down
+	}
+}
+
+// CrashNode makes a node unreachable and ends all that ran there: VMs are off, tasks end as "unexpected status" and put
+// nothing back, so that a clone leaves its locked configuration behind.
+func (c *Cluster) CrashNode(name string) {
+	c.lock()
+	defer c.mu.Unlock()
+	n := c.node(name)
+	if n == nil {
+		return
+	}
+	n.down = true
+	for _, t := range c.tasks {
+		if t.node == name {
+			t.kill()
+		}
+	}
+	for _, m := range c.vms {
+		if m.node == name {
+			m.off()
+		}
+	}
+}
+
+// KillTask ends a task's worker without a chance to put anything back.
+func (c *Cluster) KillTask(upid string) error {
+	c.lock()
+	defer c.mu.Unlock()
+	t := c.byUPID[upid]
+	if t == nil {
+		return fmt.Errorf("task %s: there is no such task", upid)
+	}
+	t.kill()
+	return nil
+}
+
+func (t *task) kill() {
+	if !t.ended {
+		t.undo = nil
+		t.fail(errors.New("unexpected status"))
+		t.log = t.log[:len(t.log)-1] // nobody wrote the last line
+	}
+}
+
+// ForgetTask makes a task one that no call finds.
+func (c *Cluster) ForgetTask(upid string) {
+	c.lock()
+	defer c.mu.Unlock()
+	if t := c.byUPID[upid]; t != nil {
+		t.vanished = true
+	}
+}
+
+// SetQuorum makes the cluster lose its quorum or find it again.
+func (c *Cluster) SetQuorum(quorate bool) {
+	c.lock()
+	defer c.mu.Unlock()
+	c.quorumLost = !quorate
+}
+
+// SetStorageFull makes a storage refuse new volumes.
+func (c *Cluster) SetStorageFull(id string, full bool) {
+	c.lock()
+	defer c.mu.Unlock()
+	if s := c.storage(id); s != nil {
+		s.full = full
+	}
+}
+
+// SetDatacenterFirewall sets the datacenter's firewall options (enable, policy_in, ...); "" removes one.
+func (c *Cluster) SetDatacenterFirewall(options map[string]string) {
+	c.lock()
+	defer c.mu.Unlock()
+	for k, v := range options {
+		if c.dcFirewall[k] = v; v == "" {
+			delete(c.dcFirewall, k)
+		}
+	}
+}
+
+// AddPool adds a pool.
+func (c *Cluster) AddPool(id string) {
+	c.lock()
+	defer c.mu.Unlock()
+	c.pools[id] = true
+}

@@ -1,0 +1,29 @@
+// Package pvesim is a simulator of the Proxmox VE API: an HTTP(S) server with nodes, storages, VMs, locks and tasks that
+// follows PVE's rules and can be told to fail. Tests, benchmarks, the demo and the simulate command run against it.
+//
+// # Contract
+//
+// [New] makes an empty cluster, [TwoNodes] one that is ready to use. Everything that may be called while it serves is
+// safe for concurrent use. Parameters are checked against the official schema of the version in [Options], the answers'
+// status, reason phrase and shape are those of the genuine code (7.4, 8.x, 9.x), and a task ends when the clock has
+// reached its end. Nothing runs in the background: each request and each inspection first applies, in order of time, all
+// that is due. So a [clock.Fake] that nobody else moves is enough.
+//
+// What is not here answers 501, as an unknown path does: snapshots, vzdump and restore, disk moves, agent, console,
+// statistics, high availability, containers.
+//
+// # Why
+//
+//   - All of the API is one table (table.go): method, path, whether pvedaemon serves it and the node proxies it, the
+//     privilege, the handler. The parameters stand in schema.json under the same key. A row that lacks one of the two
+//     makes New fail, so nothing is half there.
+//   - Work is an op (op.go): steps on the event queue that take PVE's file locks, wait for them, and end. A task is an op
+//     with a UPID; a synchronous call is an op that its request waits for. Hence a client that goes away stops nothing,
+//     as in PVE.
+//   - Answers to writes and errors are written by hand, for net/http can send neither a reason phrase of its own nor the
+//     two Connection headers that PVE sends.
+//   - Authentication comes before the lookup of the path, as pveproxy does it; privileges before parameters; the
+//     forwarding to another node between them.
+//   - A lost quorum refuses every write with one text. The genuine text differs by call (some only find a read-only file
+//     system); none of them has an effect.
+package pvesim

@@ -1,0 +1,150 @@
+package pvesim
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+)
+
+// VMState is a VM as it is now.
+type VMState struct {
+	VMID     int
+	Node     string
+	Config   map[string]string // as in its file, cipassword hashed
+	Pending  map[string]string // changes that wait for a restart; "" = is to be deleted
+	Lock     string
+	Power    kvm.Power
+	Paused   bool
+	Template bool
+	Pool     string
+	Disks    map[string]Volume // by slot
+	// CloudInit is what was written on the cloud-init drive last, "" = nothing yet.
+	CloudInit string
+}
+
+// Volume is a disk.
+type Volume struct {
+	ID      string // storage:name
+	Storage string
+	Size    int64
+	Parent  string // the base that a linked clone builds upon, "" = none
+}
+
+// FirewallState is a VM's firewall file, which may exist without the VM.
+type FirewallState struct {
+	Options map[string]string
+	IPSets  map[string][]string
+	Rules   []map[string]string
+}
+
+// TaskState is a task as it is now.
+type TaskState struct {
+	UPID, Node, Type, ID, User string
+	Start, End                 time.Time // End is zero while it runs
+	Exit                       string    // "" while it runs
+	Log                        []string
+}
+
+// VMs are all VMs by VMID.
+func (c *Cluster) VMs() map[int]VMState {
+	c.lock()
+	defer c.mu.Unlock()
+	res := map[int]VMState{}
+	for id, m := range c.vms {
+		res[id] = c.state(m)
+	}
+	return res
+}
+
+// VM is one VM; found is false when there is none.
+func (c *Cluster) VM(vmid int) (state VMState, found bool) {
+	c.lock()
+	defer c.mu.Unlock()
+	if m := c.vms[vmid]; m != nil {
+		return c.state(m), true
+	}
+	return VMState{}, false
+}
+
+func (c *Cluster) state(m *vm) VMState {
+	s := VMState{VMID: m.vmid, Node: m.node, Config: maps.Clone(m.conf), Pending: map[string]string{}, Lock: m.conf["lock"],
+		Power: kvm.Stopped, Paused: m.paused, Template: m.template(), Pool: m.pool, Disks: map[string]Volume{}}
+	if m.running {
+		s.Power = kvm.Running
+	}
+	for k, p := range m.pending {
+		s.Pending[k] = p.value
+	}
+	for _, k := range m.disks() {
+		d := c.drive(k, m.conf[k])
+		v := c.volume(m.node, d["file"])
+		if v == nil {
+			continue
+		}
+		if isCloudDrive(d) {
+			s.CloudInit = v.contents
+		}
+		s.Disks[k] = Volume{ID: v.id(), Storage: v.key.storage, Size: v.size, Parent: v.parent}
+	}
+	return s
+}
+
+// Volumes are the ids of all volumes of a VMID on any storage and node, also of those that no configuration names.
+func (c *Cluster) Volumes(vmid int) []string {
+	c.lock()
+	defer c.mu.Unlock()
+	var ids []string
+	for k, v := range c.volumes {
+		if v.vmid == vmid && v.content == "images" {
+			id := v.id()
+			if k.node != "" {
+				id += "@" + k.node
+			}
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// Firewall is the firewall file of a VMID.
+func (c *Cluster) Firewall(vmid int) FirewallState {
+	c.lock()
+	defer c.mu.Unlock()
+	s := FirewallState{Options: map[string]string{}, IPSets: map[string][]string{}}
+	f := c.firewalls[vmid]
+	if f == nil {
+		return s
+	}
+	f = f.clone()
+	s.Options, s.Rules = f.options, f.rules
+	for name, set := range f.sets {
+		entries := []string{}
+		for _, e := range set.entries {
+			entries = append(entries, e.cidr)
+		}
+		s.IPSets[name] = entries
+	}
+	return s
+}
+
+// Tasks are all tasks, oldest first.
+func (c *Cluster) Tasks() []TaskState {
+	c.lock()
+	defer c.mu.Unlock()
+	list := make([]TaskState, 0, len(c.tasks))
+	for _, t := range c.tasks {
+		list = append(list, TaskState{UPID: t.upid, Node: t.node, Type: t.typ, ID: t.id, User: t.who.String(),
+			Start: t.start, End: t.end, Exit: t.exit, Log: slices.Clone(t.log)})
+	}
+	return list
+}
+
+// Settled says whether no task runs.
+func (c *Cluster) Settled() bool {
+	c.lock()
+	defer c.mu.Unlock()
+	return c.running == 0
+}

@@ -1,0 +1,93 @@
+package pvesim
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Server serves a cluster's API over TLS.
+type Server struct {
+	URL         string // https://127.0.0.1:port
+	Addr        string
+	Fingerprint string // SHA-256 of the certificate, AA:BB:...
+	Certificate *x509.Certificate
+	http        *http.Server
+	cancel      context.CancelFunc
+	served      chan error
+}
+
+// ServeTLS listens at addr ("127.0.0.1:0" for any port) with a certificate that is made for it, signed by itself.
+func (c *Cluster) ServeTLS(addr string) (*Server, error) {
+	cert, err := selfSigned(c)
+	if err != nil {
+		return nil, fmt.Errorf("certificate of the simulator: %w", err)
+	}
+	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+	listener, err := tls.Listen("tcp", addr, config)
+	if err != nil {
+		return nil, fmt.Errorf("simulator at %s: %w", addr, err)
+	}
+	sum := sha256.Sum256(cert.Certificate[0])
+	var fingerprint []string
+	for _, b := range sum {
+		fingerprint = append(fingerprint, fmt.Sprintf("%02X", b))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Server{
+		URL: "https://" + listener.Addr().String(), Addr: listener.Addr().String(), Certificate: cert.Leaf,
+		Fingerprint: strings.Join(fingerprint, ":"), cancel: cancel, served: make(chan error, 1),
+	}
+	c.lock()
+	c.fingerprint = s.Fingerprint
+	c.mu.Unlock()
+	s.http = &http.Server{
+		Handler: c.Handler(), IdleTimeout: 5 * time.Second, ReadHeaderTimeout: 30 * time.Second,
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){}, // HTTP/1.1 only, as pveproxy
+		ErrorLog:     log.New(io.Discard, "", 0),
+		BaseContext:  func(net.Listener) context.Context { return ctx },
+	}
+	go func() { s.served <- s.http.Serve(listener) }()
+	return s, nil
+}
+
+// Close ends all connections, hanging ones too, and waits until nothing is accepted any more.
+func (s *Server) Close() error {
+	s.cancel()
+	err := s.http.Close()
+	<-s.served
+	return err
+}
+
+func selfSigned(c *Cluster) (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: "pvesim", Organization: []string{c.opts.Name}},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(2, 0, 0), BasicConstraintsValid: true, IsCA: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	leaf, err := x509.ParseCertificate(der)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, err
+}

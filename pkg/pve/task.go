@@ -1,0 +1,157 @@
+package pve
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+)
+
+const (
+	firstPoll = 100 * time.Millisecond
+	lastPoll  = 2 * time.Second
+	logLines  = 200 // read at once; longer logs are read again from their end
+	tailLines = 4   // shown
+)
+
+// TaskError is a task that ended badly. errors.Is finds kvm.ErrTaskFailed and the sentinel that its words stand for.
+type TaskError struct {
+	UPID kvm.UPID
+	Exit string   // the exit status, which is the error's text
+	Tail []string // the last lines of the log
+
+	what string
+	kind error
+}
+
+// Error is one line: the task, how it ended, and the end of its log.
+func (e *TaskError) Error() string {
+	s := e.what + " failed: " + e.Exit
+	if len(e.Tail) > 0 {
+		s += " (log: " + strings.Join(e.Tail, " | ") + ")"
+	}
+	return s
+}
+
+// Unwrap gives kvm.ErrTaskFailed and the sentinel.
+func (e *TaskError) Unwrap() []error {
+	if e.kind == nil {
+		return []error{kvm.ErrTaskFailed}
+	}
+	return []error{kvm.ErrTaskFailed, e.kind}
+}
+
+type taskStatus struct {
+	Status text `json:"status"`
+	Exit   text `json:"exitstatus"`
+}
+
+var warnings = regexp.MustCompile(`^WARNINGS: \d+$`)
+
+// Wait follows the task until it has ended: nil for OK and WARNINGS, else a *TaskError with the end of its log, which is
+// kvm.ErrUnknown where the task was killed and so did not say what it had done. It gives up after limit with
+// kvm.ErrStillRunning. A node that cannot be asked for a while is no answer and is asked again until the limit.
+//
+// The pause between two questions grows by a quarter, from 100 ms to 2 s, so that an end is seen at most a fifth of the
+// task's own time too late.
+func (c *Client) Wait(ctx context.Context, id kvm.UPID, limit time.Duration) error {
+	u, err := parseUPID(string(id))
+	if err != nil {
+		return err
+	}
+	end := c.clock.Now().Add(limit)
+	pause := firstPoll
+	var last error
+	for {
+		if err := c.clock.Sleep(ctx, min(pause, end.Sub(c.clock.Now()))); err != nil {
+			return fmt.Errorf("waiting for %s: %w", u.what(), err)
+		}
+		var st taskStatus
+		last = c.get(ctx, path("nodes", u.Node, "tasks", id, "status"), nil, &st)
+		switch {
+		case last == nil && st.Status == "stopped":
+			return c.ended(ctx, u, id, string(st.Exit))
+		case last == nil && st.Status != "running":
+			last = fmt.Errorf("its status is %.40q", st.Status)
+		case ctx.Err() != nil:
+			return fmt.Errorf("waiting for %s: %w", u.what(), ctx.Err())
+		case last != nil && !passing(last):
+			return fmt.Errorf("waiting for %s: %w", u.what(), last)
+		}
+		if !c.clock.Now().Before(end) {
+			break
+		}
+		pause = min(pause+pause/4, lastPoll)
+	}
+	if last != nil {
+		return kvm.Errorf(kvm.ErrStillRunning, "%s has not been seen to end within %v: %w", u.what(), limit, onlyText{last})
+	}
+	return kvm.Errorf(kvm.ErrStillRunning, "%s has not ended within %v", u.what(), limit)
+}
+
+// passing says whether a question about a task may be answered later: nobody answered, or a 5xx without a meaning.
+func passing(err error) bool {
+	if errors.Is(err, kvm.ErrUnreachable) || errors.Is(err, kvm.ErrBusy) {
+		return true
+	}
+	var e *Error
+	return errors.As(err, &e) && e.Status >= 500 && e.kind == nil
+}
+
+func (c *Client) ended(ctx context.Context, u upid, id kvm.UPID, exit string) error {
+	if exit == "OK" || warnings.MatchString(exit) {
+		return nil
+	}
+	if exit == "" {
+		exit = "unexpected status"
+	}
+	e := &TaskError{UPID: id, what: u.what(), Exit: oneLine(exit), Tail: c.tail(ctx, u, id, exit)}
+	e.kind = classify(refusal{write: true, text: e.Exit})
+	for i := len(e.Tail) - 1; i >= 0 && e.kind == nil; i-- { // "migration aborted" and the like: the reason is above
+		e.kind = classify(refusal{write: true, text: e.Tail[i]})
+	}
+	return e
+}
+
+// tail is the end of a task's log, without what the exit status says anyway. A log that cannot be read has none: the
+// task's failure is what matters.
+func (c *Client) tail(ctx context.Context, u upid, id kvm.UPID, exit string) []string {
+	at := path("nodes", u.Node, "tasks", id, "log")
+	lines, total := c.log(ctx, at, 0)
+	if total > logLines {
+		lines, _ = c.log(ctx, at, total-20)
+	}
+	var out []string
+	for _, l := range lines {
+		l = oneLine(l)
+		if l == "" || l == "TASK ERROR: "+oneLine(exit) || l == oneLine(exit) {
+			continue
+		}
+		out = append(out, l)
+	}
+	return out[max(0, len(out)-tailLines):]
+}
+
+func (c *Client) log(ctx context.Context, at string, start int) (lines []string, total int) {
+	a, err := c.call(ctx, http.MethodGet, at, params{"start": strconv.Itoa(start), "limit": strconv.Itoa(logLines)})
+	if err != nil {
+		return nil, 0
+	}
+	var rows []struct {
+		Text text `json:"t"`
+	}
+	if json.Unmarshal(a.Data, &rows) != nil { // an object: there is no log file
+		return nil, 0
+	}
+	for _, r := range rows {
+		lines = append(lines, string(r.Text))
+	}
+	return lines, int(a.Total)
+}
