@@ -1,0 +1,193 @@
+package whmcs
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+)
+
+// vmidTries is how often a VMID is chosen anew because another process was faster.
+const vmidTries = 50
+
+// Create makes the service's row at kvm.Creation: it checks the service and its product, names the VM, and reserves a
+// VMID, without a call to Proxmox. now, in WHMCS's zone, is for the name's macros. welcome, if not nil, goes into the
+// outbox in the same transaction.
+//
+// A service in hand already is kvm.ErrQueued and nothing is changed; at ready it is kvm.ErrRefused; at error_terminate
+// kvm.ErrAdmin; a removed one is deployed anew.
+func (s *Store) Create(ctx context.Context, id int64, now time.Time, welcome *kvm.Mail) (*kvm.Service, error) {
+	sv, err := s.orderable(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if sv.Row.Name, err = kvm.ExpandName(sv.Package.NameRule, kvm.MacroValues{Prefix: sv.Package.NamePrefix, ClientID: sv.ClientID, ServiceID: id, Now: now, Rand: rand.Reader}); err != nil {
+		return nil, fmt.Errorf("service %d: %w", id, err)
+	}
+	sv.Domain = sv.Row.Name
+	if sv.Package.MainDomain != "" {
+		sv.Domain += "." + sv.Package.MainDomain
+	}
+	for try := 1; ; try++ {
+		err := s.inTx(ctx, func(tx *sql.Tx) error { return s.insertOrder(ctx, tx, sv, welcome) })
+		if duplicate(err) && try < vmidTries {
+			continue
+		}
+		switch {
+		case errors.Is(err, kvm.ErrQueued):
+			return nil, err
+		case err != nil:
+			return nil, fmt.Errorf("create service %d: %w", id, err)
+		}
+		sv.Row.Status = kvm.Creation
+		return sv, nil
+	}
+}
+
+// orderable reads the service from WHMCS's own tables and says whether a VM can be made for it.
+func (s *Store) orderable(ctx context.Context, id int64) (*kvm.Service, error) {
+	sv := &kvm.Service{ID: id}
+	var servertype string
+	var product int64
+	var status, settings sql.NullString
+	quantity := "1"
+	if s.has("tblhosting", "qty") {
+		quantity = "h.qty"
+	}
+	var qty int64
+	err := s.db.QueryRowContext(ctx, `SELECT h.userid, h.packageid, h.server, COALESCE(h.domainstatus, ''), COALESCE(h.domain, ''), COALESCE(h.username, ''), COALESCE(`+quantity+`, 1),
+		COALESCE(p.id, 0), COALESCE(p.servertype, ''), ps.settings, v.vm_status
+		FROM tblhosting h LEFT JOIN tblproducts p ON p.id = h.packageid
+		LEFT JOIN puq_proxmox_kvm_product_settings ps ON ps.product_id = p.id
+		LEFT JOIN puqProxmoxKVM_vm_info v ON v.service_id = h.id WHERE h.id = ?`, id).
+		Scan(&sv.ClientID, &sv.ProductID, &sv.ServerID, &sv.State, &sv.Domain, &sv.Username, &qty, &product, &servertype, &settings, &status)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, kvm.Errorf(kvm.ErrNotFound, "service %d does not exist in WHMCS", id)
+	case err != nil:
+		return nil, fmt.Errorf("service %d: %w", id, err)
+	case product == 0:
+		return nil, kvm.Errorf(kvm.ErrInvalid, "service %d: its product %d does not exist in WHMCS", id, sv.ProductID)
+	case servertype != s.module:
+		return nil, kvm.Errorf(kvm.ErrInvalid, "service %d: its product %d belongs to the module %q, not %q", id, sv.ProductID, servertype, s.module)
+	case qty != 1:
+		return nil, kvm.WithHint(kvm.Errorf(kvm.ErrInvalid, "service %d has the quantity %d; one service is one VM", id, qty),
+			"switch off multiple quantities on product %d and order the services one by one", sv.ProductID)
+	case sv.State == "Terminated", sv.State == "Cancelled", sv.State == "Fraud":
+		return nil, kvm.Errorf(kvm.ErrRefused, "service %d is %s in WHMCS", id, sv.State)
+	}
+	sv.Row.Status = kvm.Status(status.String)
+	switch sv.Row.Status {
+	case "", kvm.Remove:
+	case kvm.Ready:
+		return nil, kvm.WithHint(kvm.Errorf(kvm.ErrRefused, "service %d has a VM already", id), "puqkvm vm show %d", id)
+	case kvm.ErrorTerminate:
+		return nil, kvm.WithHint(kvm.Errorf(kvm.ErrAdmin, "service %d could not be terminated; an administrator must look at its VM first", id), "puqkvm vm show %d", id)
+	default:
+		return nil, kvm.Errorf(kvm.ErrQueued, "service %d is in hand already, at %s; cron goes on with it", id, sv.Row.Status)
+	}
+	if _, err := s.Server(ctx, sv.ServerID); err != nil {
+		return nil, fmt.Errorf("service %d: %w", id, err)
+	}
+	if err := s.applyPackage(ctx, sv, []byte(settings.String)); err != nil {
+		return nil, err
+	}
+	sv.Row.ServerID = sv.ServerID
+	return sv, nil
+}
+
+// insertOrder writes the order: reservation, row, domain, mail.
+func (s *Store) insertOrder(ctx context.Context, tx *sql.Tx, sv *kvm.Service, welcome *kvm.Mail) error {
+	var err error
+	if sv.Row.VMID, err = reserveVMID(ctx, tx, sv.ID, sv.Package.FirstVMID); err != nil {
+		return err
+	}
+	query := `INSERT INTO puqProxmoxKVM_vm_info (vm_id, vm_name, vm_status, server_id, status_since, queued_at, service_id) VALUES (?, ?, ?, ?, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), ?)`
+	args := []any{sv.Row.VMID, sv.Row.Name, string(kvm.Creation), sv.Row.ServerID, sv.ID}
+	if sv.Row.Status == kvm.Remove {
+		// The UUIDs of former VMs stay: what was once this service's is never a foreign VM.
+		query = `UPDATE puqProxmoxKVM_vm_info SET vm_id = ?, vm_name = ?, vm_status = ?, server_id = ?, status_since = UTC_TIMESTAMP(6), queued_at = UTC_TIMESTAMP(6),
+			vm_node = '', vm_uuid = '', vm_net0_mac = NULL, clone_sent = 0, migrate_target = '', disk_slot = '', password_set = 0, suspended = 0,
+			task_kind = '', task_upid = '', message = NULL, alerted = 0
+			WHERE service_id = ? AND vm_status = ? AND (claim_owner IS NULL OR claim_until < UTC_TIMESTAMP(6))`
+		args = append(args, string(kvm.Remove))
+	}
+	res, err := tx.ExecContext(ctx, query, args...)
+	if duplicate(err) {
+		return kvm.Errorf(kvm.ErrQueued, "service %d is in hand already; cron goes on with it", sv.ID)
+	}
+	if err != nil {
+		return err
+	}
+	if n, err := res.RowsAffected(); err != nil || n != 1 {
+		return errors.Join(err, kvm.Errorf(kvm.ErrQueued, "service %d is in hand already; cron goes on with it", sv.ID))
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE tblhosting SET domain = ? WHERE id = ?`, sv.Domain, sv.ID); err != nil {
+		return err
+	}
+	if welcome == nil {
+		return nil
+	}
+	return insertMail(ctx, tx, *welcome, sv.ClientID)
+}
+
+// reserveVMID reserves the lowest VMID from first on that no reservation, no tombstone at rest, and no row of ours has.
+// That of two who choose the same one the second gets a duplicate key error is what keeps them apart.
+func reserveVMID(ctx context.Context, tx *sql.Tx, service int64, first int) (int, error) {
+	if _, err := tx.ExecContext(ctx, `DELETE FROM puq_proxmox_kvm_vmids WHERE state = 'tombstone' AND until < UTC_TIMESTAMP(6)`); err != nil {
+		return 0, err
+	}
+	next := first
+	for {
+		var reserved, used int
+		err := tx.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM puq_proxmox_kvm_vmids WHERE vmid = ?),
+			(SELECT COUNT(*) FROM puqProxmoxKVM_vm_info WHERE vm_id = ? AND service_id <> ?)`, next, next, service).Scan(&reserved, &used)
+		if err != nil {
+			return 0, err
+		}
+		if reserved == 0 && used == 0 {
+			break
+		}
+		if next++; reserved == 0 {
+			continue // a row of the PHP module's, which never reserved
+		}
+		// The end of the run of reservations that has next - 1 in it.
+		err = tx.QueryRowContext(ctx, `SELECT MIN(a.vmid) + 1 FROM puq_proxmox_kvm_vmids a
+			LEFT JOIN puq_proxmox_kvm_vmids b ON b.vmid = a.vmid + 1 WHERE a.vmid >= ? AND b.vmid IS NULL`, next-1).Scan(&next)
+		if err != nil {
+			return 0, err
+		}
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO puq_proxmox_kvm_vmids (vmid, service_id, state, reserved_at) VALUES (?, ?, 'reserved', UTC_TIMESTAMP(6))`, next, service)
+	return next, err
+}
+
+// NextVMID reserves the lowest free VMID above the service's present one, which it gives up: somebody else's VM has it.
+func (s *Store) NextVMID(ctx context.Context, sv *kvm.Service) error {
+	for try := 1; ; try++ {
+		row := sv.Row
+		err := s.inTx(ctx, func(tx *sql.Tx) error {
+			var err error
+			if row.VMID, err = reserveVMID(ctx, tx, sv.ID, sv.Row.VMID+1); err != nil {
+				return err
+			}
+			row.CloneSent, row.Node = false, ""
+			if _, err := tx.ExecContext(ctx, `DELETE FROM puq_proxmox_kvm_vmids WHERE vmid = ? AND service_id = ?`, sv.Row.VMID, sv.ID); err != nil {
+				return err
+			}
+			return writeRow(ctx, tx, sv.ID, &row, row.Status)
+		})
+		if duplicate(err) && try < vmidTries {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("reserve a VMID for service %d: %w", sv.ID, err)
+		}
+		sv.Row = row
+		return nil
+	}
+}

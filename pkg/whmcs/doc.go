@@ -1,0 +1,35 @@
+// Package whmcs is WHMCS as the program needs it: its configuration.php, its password cipher, and [Store], which reads
+// and writes its MySQL or MariaDB database and our own tables beside WHMCS's.
+//
+// # Contract
+//
+// [Open] gives a Store or an error that says what is wrong and how to mend it; with a Store in hand every column of
+// WHMCS's tables that is used exists. Of WHMCS's tables these alone are written: tblhosting (domain, dedicatedip,
+// assignedips, username, password, notes of one service, in narrow UPDATEs), tblactivitylog, and tblmodulelog while
+// WHMCS's module debug log is on. Our own tables are made by [Store.Migrate] and by nothing else; [Store.SchemaState]
+// says whether that is due.
+//
+// A Store is safe for concurrent use. Errors carry a sentinel of package kvm where somebody decides on them, name the
+// host, the database, the table or the row, and never a secret.
+//
+// # Why
+//
+//   - Every connection has the sql_mode STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION, whatever the server's is: nothing is
+//     cut off silently, and the zero dates that WHMCS's tables are full of can be read and compared. clientFoundRows
+//     makes an UPDATE that changes nothing still count the row it found, so "0 rows" means that the condition failed.
+//   - Our stamps are datetime(6) in UTC, written as UTC_TIMESTAMP(6) by the database, so several machines have one clock.
+//     The driver reads them as UTC and a zero date as the zero time. The session's time zone is left alone: WHMCS's
+//     TIMESTAMP columns then hold what WHMCS would see. WHMCS's own datetimes are PHP's local time; where we write one,
+//     the caller gives the local time.
+//   - Parameters are put into the statement by the driver (interpolateParams), which saves a round trip for each
+//     statement. utf8mb4 is among the character sets where that is safe.
+//   - On a Galera cluster every connection has wsrep_sync_wait=1, so that a read sees what another node has committed.
+//   - A statement that waits for a lock gives up after 20 s (1205), a connection on which nothing arrives after 60 s.
+//     DDL may take hours and runs on a pool of its own without the latter.
+//   - The columns are looked up once, in one query, when the database is opened. WHMCS is closed source and grows: what
+//     is missing is named then, not in the middle of a deployment.
+//   - configuration.php is read by a tokenizer. Executing it would need PHP; a regular expression would read values out
+//     of comments, out of branches that are never taken, and half of a broken file.
+//   - The DDL is data, compared with information_schema, not a list of numbered scripts: so tables that a PHP
+//     installation left, a migration that was killed half-way, and a fresh database all take the same path.
+package whmcs

@@ -1,0 +1,221 @@
+package whmcs
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+)
+
+// mailKeyLimit is the width of puq_proxmox_kvm_outbox.mail_key.
+const mailKeyLimit = 190
+
+// insertMail puts m for the client into the outbox, due at once, as a part of tx. A second mail with m's key is the same
+// mail, and changes nothing.
+func insertMail(ctx context.Context, tx *sql.Tx, m kvm.Mail, clientID int64) error {
+	switch {
+	case m.Key == "" || len(m.Key) > mailKeyLimit || strings.ContainsFunc(m.Key, func(r rune) bool { return r < 0x21 || r > 0x7e }):
+		return kvm.Errorf(kvm.ErrInvalid, "mail for service %d: the key %q must be 1 to %d ASCII characters without blanks", m.ServiceID, m.Key, mailKeyLimit)
+	case m.Action == "SendEmail" && (m.Template == "" || m.ServiceID <= 0):
+		return kvm.Errorf(kvm.ErrInvalid, "mail %s: SendEmail needs a template and a service, got %q and %d", m.Key, m.Template, m.ServiceID)
+	case m.Action != "SendEmail" && m.Action != "SendAdminEmail":
+		return kvm.Errorf(kvm.ErrInvalid, "mail %s: %q is no action that sends mails", m.Key, m.Action)
+	}
+	params := m.Params
+	if params == nil {
+		params = map[string]string{}
+	}
+	text, err := json.Marshal(params)
+	if err != nil {
+		return fmt.Errorf("mail %s: params: %w", m.Key, err)
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO puq_proxmox_kvm_outbox
+		(mail_key, service_id, client_id, action, template, params, state, attempts, next_try, trace_after, created_at)
+		VALUES (?, ?, ?, ?, ?, ?, 'pending', 0, UTC_TIMESTAMP(6), 0, UTC_TIMESTAMP(6)) ON DUPLICATE KEY UPDATE id = id`,
+		m.Key, m.ServiceID, clientID, m.Action, m.Template, string(text))
+	if err != nil {
+		return fmt.Errorf("mail %s into the outbox: %w", m.Key, err)
+	}
+	return nil
+}
+
+// WaitingMails is how many entries of the outbox are neither sent nor failed.
+func (s *Store) WaitingMails(ctx context.Context) (int, error) {
+	var n int
+	err := s.db.QueryRowContext(ctx, `SELECT COUNT(*) FROM puq_proxmox_kvm_outbox WHERE state IN ('pending', 'sending')`).Scan(&n)
+	if err != nil {
+		return 0, s.failed(err, "outbox")
+	}
+	return n, nil
+}
+
+// TakeMail claims the oldest entry that is due, for owner and for life; found is false when there is none. An entry that
+// somebody claims is free when the claim has ended, and a pending one also when its holder is certainly dead. One at
+// sending has to wait for the end, dead holder or not: WHMCS may still be busy with it, and its trace not there yet.
+//
+// An entry whose params cannot be read is claimed and returned without them, with found true and kvm.ErrInvalid.
+func (s *Store) TakeMail(ctx context.Context, owner string, life time.Duration) (e kvm.OutboxEntry, found bool, err error) {
+	for range writeTries {
+		id, seen, err := s.dueMail(ctx)
+		if err != nil || id == 0 {
+			return kvm.OutboxEntry{}, false, err
+		}
+		res, err := s.db.ExecContext(ctx, `UPDATE puq_proxmox_kvm_outbox
+			SET claim_owner = ?, claim_until = UTC_TIMESTAMP(6) + INTERVAL ? MICROSECOND
+			WHERE id = ? AND state IN ('pending', 'sending') AND next_try <= UTC_TIMESTAMP(6)
+			AND (claim_owner IS NULL OR claim_until IS NULL OR claim_until < UTC_TIMESTAMP(6) OR (state = 'pending' AND claim_owner = NULLIF(?, '')))`,
+			owner, life.Microseconds(), id, seen)
+		if notWon(err) {
+			continue
+		}
+		if err != nil && !unknownOutcome(err) {
+			return kvm.OutboxEntry{}, false, s.failed(err, "outbox: claim entry %d", id)
+		}
+		if err == nil {
+			if n, err := res.RowsAffected(); err != nil || n != 1 {
+				continue // somebody was faster
+			}
+		}
+		e, err := s.readMail(ctx, id, owner)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
+		}
+		return e, err == nil || errors.Is(err, kvm.ErrInvalid), err
+	}
+	return kvm.OutboxEntry{}, false, nil // others are at work on the outbox: the next tick looks again
+}
+
+// dueMail finds the oldest entry that can be claimed, 0 when there is none. seen is its holder when that one is dead.
+func (s *Store) dueMail(ctx context.Context) (id int64, seen string, err error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT id, state, IF(claim_until >= UTC_TIMESTAMP(6), COALESCE(claim_owner, ''), '')
+		FROM puq_proxmox_kvm_outbox WHERE state IN ('pending', 'sending') AND next_try <= UTC_TIMESTAMP(6) ORDER BY created_at, id LIMIT 100`)
+	if err != nil {
+		return 0, "", s.failed(err, "outbox")
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var state, holder string
+		if err := rows.Scan(&id, &state, &holder); err != nil {
+			return 0, "", s.failed(err, "outbox")
+		}
+		if holder == "" || (state == string(kvm.MailPending) && ownerDead(holder)) {
+			return id, holder, rows.Close()
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return 0, "", s.failed(err, "outbox")
+	}
+	return 0, "", nil
+}
+
+// readMail reads the entry that owner has claimed; sql.ErrNoRows when it has not.
+func (s *Store) readMail(ctx context.Context, id int64, owner string) (kvm.OutboxEntry, error) {
+	e := kvm.OutboxEntry{ID: id}
+	var params, lastError sql.NullString
+	var age int64
+	err := s.db.QueryRowContext(ctx, `SELECT mail_key, service_id, client_id, action, template, params, state, attempts, trace_after,
+		created_at, TIMESTAMPDIFF(MICROSECOND, created_at, UTC_TIMESTAMP(6)), last_error
+		FROM puq_proxmox_kvm_outbox WHERE id = ? AND claim_owner = ? AND claim_until > UTC_TIMESTAMP(6)`, id, owner).
+		Scan(&e.Key, &e.ServiceID, &e.ClientID, &e.Action, &e.Template, &params, &e.State, &e.Attempts, &e.TraceAfter, &e.CreatedAt, &age, &lastError)
+	if err != nil {
+		return e, s.failed(err, "outbox: entry %d", id)
+	}
+	e.Age, e.LastError = time.Duration(age)*time.Microsecond, lastError.String
+	if err := json.Unmarshal([]byte(params.String), &e.Params); err != nil {
+		return e, kvm.Errorf(kvm.ErrInvalid, "outbox: entry %d: params are no JSON object of texts", id)
+	}
+	return e, nil
+}
+
+// BeginMail notes another attempt before it is made and returns the entry with it. The first attempt of unknown outcome
+// also notes the highest id of tblemails, above which WHMCS's trace of it must be. It is kvm.ErrMoved when the entry is
+// no longer owner's, or not as it was taken.
+func (s *Store) BeginMail(ctx context.Context, e kvm.OutboxEntry, owner string) (kvm.OutboxEntry, error) {
+	if e.State == kvm.MailPending {
+		last, err := s.lastMail(ctx)
+		if err != nil {
+			return e, err
+		}
+		e.TraceAfter = last
+	}
+	for try := 1; ; try++ {
+		res, err := s.db.ExecContext(ctx, `UPDATE puq_proxmox_kvm_outbox SET state = 'sending', trace_after = ?, attempts = attempts + 1
+			WHERE id = ? AND state = ? AND attempts = ? AND claim_owner = ? AND claim_until > UTC_TIMESTAMP(6)`,
+			e.TraceAfter, e.ID, string(e.State), e.Attempts, owner)
+		var n int64
+		if err == nil {
+			n, err = res.RowsAffected()
+		}
+		switch {
+		case err == nil && n == 0 && try == 1:
+			return e, kvm.Errorf(kvm.ErrMoved, "outbox: entry %d is no longer ours", e.ID)
+		case err == nil && n == 0: // or the statement whose answer was lost did it
+			now, err := s.readMail(ctx, e.ID, owner)
+			if err != nil && !errors.Is(err, sql.ErrNoRows) {
+				return e, err
+			}
+			if err != nil || now.State != kvm.MailSending || now.Attempts != e.Attempts+1 {
+				return e, kvm.Errorf(kvm.ErrMoved, "outbox: entry %d is no longer ours", e.ID)
+			}
+			return now, nil
+		case err == nil:
+			e.State = kvm.MailSending
+			e.Attempts++
+			return e, nil
+		case (!notWon(err) && !unknownOutcome(err)) || try == writeTries:
+			return e, s.failed(err, "outbox: entry %d", e.ID)
+		}
+	}
+}
+
+// MailSent records that e was sent. Nobody's claim is asked for: a mail that has left is sent, whoever holds its entry,
+// and who is about to send it again is stopped by it.
+func (s *Store) MailSent(ctx context.Context, e kvm.OutboxEntry) error {
+	last, err := s.lastMail(ctx)
+	if err != nil {
+		last = e.TraceAfter // less precise for other entries' traces; that this one is sent matters more
+	}
+	return s.updateMail(ctx, e.ID, `UPDATE puq_proxmox_kvm_outbox SET state = 'sent', sent_at = COALESCE(sent_at, UTC_TIMESTAMP(6)),
+		trace_after = GREATEST(trace_after, ?), last_error = NULL, claim_owner = NULL, claim_until = NULL WHERE id = ?`, last, e.ID)
+}
+
+// RetryMail gives the entry back in state, due after pause, and notes why. Where it is no longer owner's, nothing happens.
+func (s *Store) RetryMail(ctx context.Context, e kvm.OutboxEntry, owner string, state kvm.OutboxState, pause time.Duration, reason string) error {
+	return s.updateMail(ctx, e.ID, `UPDATE puq_proxmox_kvm_outbox SET state = ?, next_try = UTC_TIMESTAMP(6) + INTERVAL ? MICROSECOND,
+		last_error = ?, claim_owner = NULL, claim_until = NULL WHERE id = ? AND claim_owner = ? AND state IN ('pending', 'sending')`,
+		string(state), pause.Microseconds(), clean(reason), e.ID, owner)
+}
+
+// updateMail runs a statement that may be repeated, again after a deadlock or a lost connection.
+func (s *Store) updateMail(ctx context.Context, id int64, query string, args ...any) error {
+	for try := 1; ; try++ {
+		_, err := s.db.ExecContext(ctx, query, args...)
+		if err == nil {
+			return nil
+		}
+		if (!notWon(err) && !unknownOutcome(err)) || try == writeTries {
+			return s.failed(err, "outbox: entry %d", id)
+		}
+	}
+}
+
+// FailMail gives the entry up and writes text into the activity log at local (WHMCS's time), both or neither. It is
+// kvm.ErrMoved when the entry is no longer owner's. The log entry belongs to no client, for clients read their own.
+func (s *Store) FailMail(ctx context.Context, e kvm.OutboxEntry, owner, reason, text string, local time.Time) error {
+	return s.inTx(ctx, func(tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, `UPDATE puq_proxmox_kvm_outbox SET state = 'failed', last_error = ?, claim_owner = NULL, claim_until = NULL
+			WHERE id = ? AND claim_owner = ? AND state IN ('pending', 'sending')`, clean(reason), e.ID, owner)
+		if err != nil {
+			return s.failed(err, "outbox: entry %d", e.ID)
+		}
+		if n, err := res.RowsAffected(); err != nil || n != 1 {
+			return errors.Join(err, kvm.Errorf(kvm.ErrMoved, "outbox: entry %d is no longer ours", e.ID))
+		}
+		return insertActivity(ctx, tx, 0, text, local)
+	})
+}

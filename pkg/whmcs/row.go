@@ -1,0 +1,176 @@
+package whmcs
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+)
+
+// execer is a connection or a transaction.
+type execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// writeRow stores the intents of r and its status to where the row is still at r.Status and still r.Owner's.
+// Since the holder of the claim alone writes these columns, what it has in memory is what they shall be.
+func writeRow(ctx context.Context, db execer, service int64, r *kvm.Row, to kvm.Status) error {
+	uuids, err := json.Marshal(r.UUIDs)
+	if err != nil {
+		return fmt.Errorf("service %d: UUIDs: %w", service, err)
+	}
+	res, err := db.ExecContext(ctx, `UPDATE puqProxmoxKVM_vm_info SET
+		status_since = IF(vm_status = ?, status_since, UTC_TIMESTAMP(6)), alerted = IF(vm_status = ?, alerted, 0),
+		vm_status = ?, vm_id = ?, server_id = ?, vm_node = ?, vm_uuid = ?, vm_uuids = ?, vm_net0_mac = ?,
+		clone_sent = ?, migrate_target = ?, disk_slot = ?, password_set = ?, task_kind = ?, task_upid = ?
+		WHERE service_id = ? AND vm_status = ? AND claim_owner = ?`,
+		string(to), string(to), string(to), r.VMID, r.ServerID, r.Node, r.UUID, string(uuids), r.MAC,
+		r.CloneSent, r.MigrateTarget, r.DiskSlot, r.PasswordSet, r.TaskKind, r.TaskUPID,
+		service, string(r.Status), r.Owner)
+	if err != nil {
+		return err
+	}
+	n, err := res.RowsAffected()
+	if err != nil {
+		return err
+	}
+	if n != 1 {
+		return kvm.Errorf(kvm.ErrMoved, "service %d is no longer ours at %s: somebody else has it in hand", service, r.Status)
+	}
+	return nil
+}
+
+// write runs writeRow alone, again after a deadlock. After a lost connection it reads back what stands.
+func (s *Store) write(ctx context.Context, sv *kvm.Service, to kvm.Status) error {
+	for try := 1; ; try++ {
+		err := writeRow(ctx, s.db, sv.ID, &sv.Row, to)
+		switch {
+		case err == nil, errors.Is(err, kvm.ErrMoved):
+			return err
+		case unknownOutcome(err) && to != sv.Row.Status:
+			var status, owner sql.NullString
+			back := s.db.QueryRowContext(ctx, `SELECT vm_status, claim_owner FROM puqProxmoxKVM_vm_info WHERE service_id = ?`, sv.ID).Scan(&status, &owner)
+			if back == nil && status.String == string(to) && owner.String == sv.Row.Owner {
+				return nil
+			}
+		case !notWon(err) && !unknownOutcome(err):
+			return fmt.Errorf("store service %d at %s: %w", sv.ID, to, err)
+		}
+		if try == writeTries {
+			return fmt.Errorf("store service %d at %s: %w", sv.ID, to, err)
+		}
+	}
+}
+
+// Save stores the intents of sv.Row; the status stays.
+func (s *Store) Save(ctx context.Context, sv *kvm.Service) error {
+	return s.write(ctx, sv, sv.Row.Status)
+}
+
+// Move stores the status to together with the intents and ends the open task.
+func (s *Store) Move(ctx context.Context, sv *kvm.Service, to kvm.Status) error {
+	kind, upid := sv.Row.TaskKind, sv.Row.TaskUPID
+	sv.Row.TaskKind, sv.Row.TaskUPID = "", ""
+	if err := s.write(ctx, sv, to); err != nil {
+		sv.Row.TaskKind, sv.Row.TaskUPID = kind, upid
+		return err
+	}
+	sv.Row.Status = to
+	return nil
+}
+
+// MoveWithMail is Move with m in the outbox, in one transaction.
+func (s *Store) MoveWithMail(ctx context.Context, sv *kvm.Service, to kvm.Status, m kvm.Mail) error {
+	row := sv.Row
+	row.TaskKind, row.TaskUPID = "", ""
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := insertMail(ctx, tx, m, sv.ClientID); err != nil {
+			return err
+		}
+		return writeRow(ctx, tx, sv.ID, &row, to)
+	})
+	if err != nil {
+		return fmt.Errorf("store service %d at %s: %w", sv.ID, to, err)
+	}
+	row.Status = to
+	sv.Row = row
+	return nil
+}
+
+// inTx runs f in a transaction, again after a deadlock; f must only depend on what it reads itself.
+func (s *Store) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
+	for try := 1; ; try++ {
+		err := func() error {
+			tx, err := s.db.BeginTx(ctx, nil)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = tx.Rollback() }()
+			if err := f(tx); err != nil {
+				return err
+			}
+			return tx.Commit()
+		}()
+		if !notWon(err) || try == writeTries {
+			return err
+		}
+	}
+}
+
+// SetPassword stores the guest's user and password in tblhosting, the password encrypted, and notes that this deploy has
+// made them.
+func (s *Store) SetPassword(ctx context.Context, sv *kvm.Service, user string, password kvm.Secret) error {
+	encrypted, err := s.cipher.Encrypt(password)
+	if err != nil {
+		return fmt.Errorf("service %d: password: %w", sv.ID, err)
+	}
+	row := sv.Row
+	row.PasswordSet = true
+	err = s.inTx(ctx, func(tx *sql.Tx) error {
+		if err := writeRow(ctx, tx, sv.ID, &row, row.Status); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `UPDATE tblhosting SET username = ?, password = ? WHERE id = ?`, user, encrypted, sv.ID)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("store the password of service %d: %w", sv.ID, err)
+	}
+	sv.Row, sv.Username = row, user
+	return nil
+}
+
+// Password is the guest's password, decrypted.
+func (s *Store) Password(ctx context.Context, sv *kvm.Service) (kvm.Secret, error) {
+	var encrypted string
+	if err := s.db.QueryRowContext(ctx, `SELECT password FROM tblhosting WHERE id = ?`, sv.ID).Scan(&encrypted); err != nil {
+		return kvm.Secret{}, fmt.Errorf("password of service %d: %w", sv.ID, err)
+	}
+	password, err := s.cipher.Decrypt(encrypted)
+	if err != nil {
+		return kvm.Secret{}, fmt.Errorf("password of service %d: %w", sv.ID, err)
+	}
+	return password, nil
+}
+
+// Zones are the names of the configured DNS zones.
+func (s *Store) Zones(ctx context.Context) ([]string, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT zone FROM puq_proxmox_kvm_dns_zones ORDER BY id`)
+	if err != nil {
+		return nil, fmt.Errorf("DNS zones: %w", err)
+	}
+	defer rows.Close()
+	var out []string
+	for rows.Next() {
+		var zone string
+		if err := rows.Scan(&zone); err != nil {
+			return nil, fmt.Errorf("DNS zones: %w", err)
+		}
+		out = append(out, zone)
+	}
+	return out, rows.Err()
+}

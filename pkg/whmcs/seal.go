@@ -1,0 +1,6 @@
+package whmcs
+
+import "github.com/puqkvm/puqkvm/pkg/kvm"
+
+// Seal encrypts a secret with WHMCS's cipher, for a settings document.
+func (s *Store) Seal(secret kvm.Secret) (string, error) { return s.cipher.Encrypt(secret) }
