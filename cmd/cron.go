@@ -1,0 +1,113 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/cron"
+	"github.com/puqkvm/puqkvm/pkg/transcript"
+	"github.com/spf13/cobra"
+)
+
+func newCronCmd(a *app) *cobra.Command {
+	var o cron.Options
+	var list bool
+	c := &cobra.Command{
+		Use:   "cron",
+		Short: "Run one tick: every task that is due",
+		Long: `Run one tick: every task that is due. The system crontab runs it each minute.
+
+The log goes to stdout, warnings to stderr. Two ticks may run at once, also on several hosts: none waits for another, and
+no service is worked on twice.
+
+Exit codes: 0 the tick ran, whatever single services met; else it could not run: 20 bad input or configuration, 30 the
+tables need "puqkvm db migrate", 40 the database could not be reached, 1 interrupted or anything else.`,
+		Example: `  * * * * * root puqkvm cron >> /var/log/puqkvm.log 2>&1     the crontab's line
+  puqkvm cron --list
+  puqkvm cron --task=processVirtualMachines`,
+		Args: exactly(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if list {
+				return runCronList(c.Context(), a)
+			}
+			return runCron(c.Context(), a, o)
+		},
+	}
+	c.Flags().StringVar(&o.Task, "task", "", "run this task alone, whatever its interval")
+	c.Flags().BoolVar(&o.Force, "force", false, "run all tasks, whatever their intervals")
+	c.Flags().BoolVar(&o.NoLock, "no-lock", false, "do not claim the task's start (the claims of services always hold)")
+	c.Flags().BoolVar(&list, "list", false, "show each task's interval, last run, and last result")
+	c.MarkFlagsMutuallyExclusive("task", "force", "list")
+	return c
+}
+
+func runCron(ctx context.Context, a *app, o cron.Options) error {
+	a.stream = true
+	if err := a.open(ctx); err != nil {
+		return err
+	}
+	if err := a.store.AddonCron(ctx); err != nil {
+		return err
+	}
+	t, err := a.cron(ctx, 0)
+	if err != nil {
+		return err
+	}
+	err = t.Tick(ctx, o)
+	if err == nil {
+		err = ctx.Err()
+	}
+	return err
+}
+
+// cron is the tick's machinery; only, if not 0, is the one service to walk.
+func (a *app) cron(ctx context.Context, only int64) (*cron.Cron, error) {
+	p, err := a.process(ctx, only)
+	if err != nil {
+		return nil, err
+	}
+	sink := transcript.Sink(a.Stdout, transcript.Text{Zone: a.settings.Zone})
+	if a.output == "json" {
+		sink = transcript.Sink(a.Stdout, transcript.JSON{})
+	}
+	return &cron.Cron{Store: a.store, Clock: a.Clock, Owner: p.Owner, Sink: sink, Warn: a.warn, Tasks: []cron.Task{
+		{Name: cron.ProcessTask, Interval: a.settings.Intervals[cron.ProcessTask], Run: p.Run},
+	}}, nil
+}
+
+type listedTask struct {
+	Task     string    `json:"task"`
+	Interval int       `json:"interval_minutes"` // 0 = switched off
+	Started  time.Time `json:"started"`
+	Finished time.Time `json:"finished"`
+	Result   string    `json:"result"`
+}
+
+func runCronList(ctx context.Context, a *app) error {
+	if err := a.open(ctx); err != nil {
+		return err
+	}
+	t, err := a.cron(ctx, 0)
+	if err != nil {
+		return err
+	}
+	last, err := a.store.TaskRuns(ctx)
+	if err != nil {
+		return err
+	}
+	out := []listedTask{}
+	table := rows{head: []string{"TASK", "INTERVAL", "STARTED", "FINISHED", "RESULT"}}
+	for _, task := range t.Tasks {
+		l := last[task.Name]
+		minutes := int(task.Interval / time.Minute)
+		out = append(out, listedTask{task.Name, minutes, l.Started, l.Finished, l.Result})
+		every := fmt.Sprintf("%dm", minutes)
+		if minutes == 0 {
+			every = "off"
+		}
+		table.body = append(table.body, []string{task.Name, every, a.when(l.Started), a.when(l.Finished), dash(l.Result)})
+	}
+	a.show(out, func() { table.print(a.Stdout) })
+	return nil
+}

@@ -1,0 +1,20 @@
+// Package cron is one tick: the table of tasks, when each is due, and the claim of services for the work.
+//
+// A task is due when the minute of now is at least its interval away from the minute of its last start. The start is
+// claimed by one conditional UPDATE, so of several hosts one runs it. A tick never waits for another tick: a service that
+// another process holds is passed over, and counts for nothing.
+//
+// # Claims
+//
+// Before a service is touched it is claimed in the database, and read again after that. While services are in hand a
+// keeper renews the claims; when it could not for [patience], everything in hand is stopped, before another process may
+// take it over. A claim ends when its holder lets go, dies, or falls silent, never because the work takes long.
+//
+// # Why
+//
+//   - Intervals are counted by this host's clock, which the log prints too; claims by the database's clock alone, which
+//     all hosts share. A host whose clock is off runs a task a little early or late; it never breaks a claim.
+//   - The keeper uses the wall clock, not the program's: claims are real time's, also in a test that has its own.
+//   - Mails are delivered when all services are done: a WHMCS that answers slowly delays no VM.
+//   - A task stands in the table when it works. Those of later versions are not in it.
+package cron

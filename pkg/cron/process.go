@@ -1,0 +1,193 @@
+package cron
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/clock"
+	"github.com/puqkvm/puqkvm/pkg/event"
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/pipeline"
+)
+
+// ProcessTask is the name of the task that walks the services.
+const ProcessTask = "processVirtualMachines"
+
+// lettingGo is how long the last write about a service may take, whatever became of the tick.
+const lettingGo = 5 * time.Second
+
+// Services is what processing needs of the database. See package whmcs for the claim's rules.
+type Services interface {
+	// Pending lists the services at one of statuses, those under way first, the oldest order first.
+	Pending(ctx context.Context, statuses []kvm.Status, stuckAfter time.Duration) ([]kvm.Pending, error)
+	Claim(ctx context.Context, service int64, owner, seen string) (bool, error)
+	RenewClaims(ctx context.Context, owner string) error
+	Release(ctx context.Context, service int64, owner, message string) error
+	Service(ctx context.Context, id int64) (*kvm.Service, error)
+	// Alert tells the administrator once an episode that the service stays at status.
+	Alert(ctx context.Context, service, client int64, status kvm.Status, text string, local time.Time) error
+}
+
+// Process walks the pending services through their pipelines.
+type Process struct {
+	Store      Services
+	Pipelines  []*pipeline.Pipeline
+	Engine     *pipeline.Engine
+	Clock      clock.Clock
+	Zone       *time.Location // of WHMCS, for what is written to its activity log
+	Owner      string
+	Workers    int
+	AlertAfter time.Duration
+	// Deliver sends the mails that are due. What keeps them from leaving is told by it and stops nothing here.
+	Deliver func(ctx context.Context) error
+	Warn    func(string)
+	// Only, if not 0, is the one service to walk.
+	Only int64
+}
+
+// result is what became of one service.
+type result struct {
+	taken bool // claimed and walked
+	err   bool
+	line  *event.ServiceResult // nil = it prints none
+}
+
+// Run is the task.
+func (p *Process) Run(ctx context.Context, sink event.Sink) (Report, error) {
+	table := map[kvm.Status]*pipeline.Pipeline{}
+	var statuses []kvm.Status
+	for _, pl := range p.Pipelines {
+		for _, st := range pl.Statuses() {
+			table[st] = pl
+			statuses = append(statuses, st)
+		}
+	}
+	list, err := p.Store.Pending(ctx, statuses, p.AlertAfter)
+	if err != nil {
+		return Report{}, err
+	}
+	if p.Only != 0 {
+		list = only(list, p.Only)
+	}
+	var report Report
+	if len(list) > 0 {
+		report = p.walk(ctx, list, table, sink)
+	}
+	if ctx.Err() == nil {
+		err = p.Deliver(ctx)
+	}
+	return report, err
+}
+
+func only(list []kvm.Pending, id int64) []kvm.Pending {
+	for i := range list {
+		if list[i].ID == id {
+			return list[i : i+1]
+		}
+	}
+	return nil
+}
+
+func (p *Process) walk(ctx context.Context, list []kvm.Pending, table map[kvm.Status]*pipeline.Pipeline, sink event.Sink) Report {
+	held, stop := keep(ctx, p.Store, p.Owner)
+	defer stop()
+	workers := min(max(p.Workers, 1), len(list))
+	blocks := event.NewBlocks(sink, workers == 1)
+	results := make([]result, len(list))
+	turns := make(chan struct{}, workers)
+	var wg sync.WaitGroup
+	for i := range list {
+		turns <- struct{}{}
+		if held.Err() != nil {
+			break
+		}
+		wg.Go(func() {
+			defer func() { <-turns }()
+			results[i] = p.one(held, list[i], table, blocks)
+		})
+	}
+	wg.Wait()
+	var report Report
+	for _, r := range results {
+		if r.taken {
+			report.Processed++
+		}
+		if r.err {
+			report.Errors++
+		}
+		if r.line != nil {
+			report.Results = append(report.Results, *r.line)
+		}
+	}
+	return report
+}
+
+// one claims and walks one service. Nothing that it meets, a panic included, is anybody else's matter.
+func (p *Process) one(ctx context.Context, item kvm.Pending, table map[kvm.Status]*pipeline.Pipeline, blocks *event.Blocks) (res result) {
+	defer func() {
+		if r := recover(); r != nil {
+			p.Warn(fmt.Sprintf("service %d: panic: %v\n%s", item.ID, r, debug.Stack()))
+			res = failed(item, fmt.Errorf("panic: %v", r))
+		}
+	}()
+	won, err := p.Store.Claim(ctx, item.ID, p.Owner, item.Owner)
+	if err != nil {
+		return failed(item, err)
+	}
+	if !won {
+		return result{}
+	}
+	message := ""
+	defer func() {
+		done, cancel := context.WithTimeout(context.WithoutCancel(ctx), lettingGo)
+		defer cancel()
+		if err := p.Store.Release(done, item.ID, p.Owner, message); err != nil {
+			p.Warn(err.Error())
+		}
+	}()
+	s, err := p.Store.Service(ctx, item.ID)
+	if err != nil {
+		message = err.Error()
+		return failed(item, err)
+	}
+	pl := table[s.Row.Status]
+	if pl == nil {
+		return result{} // it was finished between the list and the claim
+	}
+	s.Row.Owner = p.Owner
+	block := blocks.Open()
+	defer block.Close()
+	out := p.Engine.Run(ctx, pl, s, block)
+	message = out.Message
+	if item.Stuck && !out.Complete && s.Row.Status == item.Status {
+		p.alert(ctx, s, out.Message)
+	}
+	res = result{taken: true, err: out.Err != nil}
+	if !out.Silent {
+		line := event.ServiceResult{Service: s.ID, Action: pl.Action}
+		if !out.Complete {
+			line.Message, line.From, line.To, line.Took = out.Message, out.At, out.Wanted, out.Took
+		}
+		res.line = &line
+	}
+	return res
+}
+
+func (p *Process) alert(ctx context.Context, s *kvm.Service, message string) {
+	text := fmt.Sprintf("VM of service #%d does not move: at %s for more than %s. %s", s.ID, s.Row.Status, p.AlertAfter, message)
+	if err := p.Store.Alert(ctx, s.ID, s.ClientID, s.Row.Status, text, p.Clock.Now().In(p.Zone)); err != nil {
+		p.Warn(err.Error())
+	}
+}
+
+// failed is a service that could not even be taken up.
+func failed(item kvm.Pending, err error) result {
+	if errors.Is(err, context.Canceled) {
+		return result{}
+	}
+	return result{taken: true, err: true, line: &event.ServiceResult{Service: item.ID, Action: "claim", Message: err.Error(), From: item.Status, To: item.Status}}
+}

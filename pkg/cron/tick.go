@@ -1,0 +1,146 @@
+package cron
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/clock"
+	"github.com/puqkvm/puqkvm/pkg/event"
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+)
+
+// Task is a row of the table of tasks.
+type Task struct {
+	Name     string
+	Interval time.Duration // 0 = switched off
+	Run      func(ctx context.Context, sink event.Sink) (Report, error)
+}
+
+// Report is what a task did.
+type Report struct {
+	Processed int // services that were taken up
+	Errors    int
+	Results   []event.ServiceResult
+}
+
+// Store keeps when tasks ran.
+type Store interface {
+	// TaskRuns is what is stored of all tasks, by name.
+	TaskRuns(ctx context.Context) (map[string]kvm.TaskRun, error)
+	// ClaimTask stores now as the task's start where it is still due: false = another host has started it.
+	ClaimTask(ctx context.Context, name, owner string, now time.Time, interval time.Duration) (bool, error)
+	// FinishTask stores the task's end.
+	FinishTask(ctx context.Context, name, owner string, now time.Time, result string) error
+}
+
+// Options choose what a tick runs.
+type Options struct {
+	Task   string // only this one, whatever its interval
+	Force  bool   // all, whatever their intervals
+	NoLock bool   // without claiming the start
+}
+
+// Cron runs ticks.
+type Cron struct {
+	Store Store
+	Clock clock.Clock
+	Owner string // this process's claim token
+	Tasks []Task
+	Sink  event.Sink
+	Warn  func(string)
+}
+
+// Tick runs the tasks that are due. An error says that the tick itself could not run; what single services met is in the
+// log alone.
+func (c *Cron) Tick(ctx context.Context, o Options) error {
+	tasks, err := c.chosen(o)
+	if err != nil {
+		return err
+	}
+	began := c.Clock.Now()
+	last, err := c.Store.TaskRuns(ctx)
+	if err != nil {
+		return err
+	}
+	c.Sink.Emit(event.TickStarted{At: event.At{Time: began}})
+	for _, t := range tasks {
+		if ctx.Err() != nil {
+			break
+		}
+		if err = c.run(ctx, t, last[t.Name], o); err != nil {
+			break
+		}
+	}
+	now := c.Clock.Now()
+	c.Sink.Emit(event.TickEnded{At: event.At{Time: now}, Took: now.Sub(began)})
+	return err
+}
+
+func (c *Cron) chosen(o Options) ([]Task, error) {
+	if o.Task == "" {
+		return c.Tasks, nil
+	}
+	i := slices.IndexFunc(c.Tasks, func(t Task) bool { return t.Name == o.Task })
+	if i < 0 {
+		var names []string
+		for _, t := range c.Tasks {
+			names = append(names, t.Name)
+		}
+		return nil, kvm.Errorf(kvm.ErrInvalid, "no task %q; there is %s", o.Task, strings.Join(names, ", "))
+	}
+	return c.Tasks[i : i+1], nil
+}
+
+// Due says whether a task that last started at started is due at now: by whole minutes, as cron counts.
+func Due(started, now time.Time, interval time.Duration) bool {
+	return started.IsZero() || now.Truncate(time.Minute).Sub(started.Truncate(time.Minute)) >= interval
+}
+
+func (c *Cron) run(ctx context.Context, t Task, last kvm.TaskRun, o Options) error {
+	began := c.Clock.Now()
+	interval := t.Interval
+	switch {
+	case o.Task != "" || o.Force:
+		interval = 0
+	case t.Interval == 0, !Due(last.Started, began, t.Interval):
+		return nil
+	}
+	if !o.NoLock {
+		won, err := c.Store.ClaimTask(ctx, t.Name, c.Owner, began, interval)
+		if err != nil || !won {
+			return err
+		}
+	}
+	c.Sink.Emit(event.TaskStarted{At: event.At{Time: began}, Task: t.Name, Interval: t.Interval, Last: last.Finished})
+	report, err := c.guarded(ctx, t)
+	if err != nil {
+		report.Errors++
+		c.Warn(fmt.Sprintf("%s: %v", t.Name, err))
+	}
+	now := c.Clock.Now()
+	at := event.At{Time: now}
+	c.Sink.Emit(event.TaskEnded{At: at, Task: t.Name, Took: now.Sub(began), Processed: report.Processed, Errors: report.Errors})
+	for _, r := range report.Results {
+		r.At = at
+		c.Sink.Emit(r)
+	}
+	result := fmt.Sprintf("processed: %d, errors: %d", report.Processed, report.Errors)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if storeErr := c.Store.FinishTask(ctx, t.Name, c.Owner, now, result); storeErr != nil && err == nil {
+		err = storeErr
+	}
+	return err
+}
+
+func (c *Cron) guarded(ctx context.Context, t Task) (r Report, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return t.Run(ctx, c.Sink)
+}

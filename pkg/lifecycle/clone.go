@@ -1,0 +1,197 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/pipeline"
+)
+
+const taskClone = "clone"
+
+// vmidTries bounds the walk over VMIDs that others have taken, within one run.
+const vmidTries = 100
+
+// cloneVM makes the VM, once. See the package documentation.
+func (l *Lifecycle) cloneVM(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
+	c, err := l.cluster(ctx, s)
+	if err != nil {
+		return pipeline.Result{}, err
+	}
+	if s.Row.TaskUPID == "" {
+		if res, free, err := l.claimVMID(ctx, c, s); err != nil || !free {
+			return res, err
+		}
+		if err := l.sendClone(ctx, c, s); err != nil {
+			return pipeline.Result{}, err
+		}
+	}
+	if err := l.follow(ctx, c, s, taskClone, l.Settings.Wait); err != nil {
+		if !errors.Is(err, kvm.ErrStillRunning) && ctx.Err() == nil && s.Row.TaskUPID == "" {
+			// The task is over. What it left is looked at by the next run; the slot is others' turn.
+			err = l.freeSlot(ctx, s, err)
+		}
+		return pipeline.Result{}, err
+	}
+	vm, err := l.readClone(ctx, c, s)
+	if err != nil {
+		return pipeline.Result{}, err
+	}
+	if vm.Description != kvm.Mark(l.Installation, s.ID) {
+		return pipeline.Result{}, fmt.Errorf("VM %d: our clone task ended OK, but the VM does not carry our mark; an administrator must look whose it is", s.Row.VMID)
+	}
+	return l.adoptClone(ctx, s, vm)
+}
+
+// claimVMID sees to it that the row's VMID is free to clone to; when it is our finished clone already it adopts that, and
+// its result is the row's.
+func (l *Lifecycle) claimVMID(ctx context.Context, c Cluster, s *kvm.Service) (res pipeline.Result, free bool, err error) {
+	for range vmidTries {
+		free, err := c.Free(ctx, s.Row.VMID)
+		if err != nil || free {
+			return pipeline.Result{}, free, err
+		}
+		if s.Row.CloneSent {
+			vm, err := l.readClone(ctx, c, s)
+			switch {
+			case errors.Is(err, kvm.ErrDenied):
+				// Another's, perhaps; but ours until it is known not to be.
+				return res, false, fmt.Errorf("VM %d exists and cannot be read, so it is not known whether it is our clone: %w", s.Row.VMID, err)
+			case err != nil:
+				return res, false, err
+			case vm.Lock != "":
+				return pipeline.Result{Wait: fmt.Sprintf("VM %d: locked by Proxmox (%s)", s.Row.VMID, vm.Lock)}, false, nil
+			case vm.Description == kvm.Mark(l.Installation, s.ID):
+				res, err = l.adoptClone(ctx, s, vm)
+				return res, false, err
+			case vm.Name == s.Row.Name:
+				return res, false, kvm.Errorf(kvm.ErrAdmin, "VM %d on %s has our name %s but not our mark; an administrator must look whose it is", vm.VMID, vm.Node, vm.Name)
+			}
+		}
+		if err := l.Store.NextVMID(ctx, s); err != nil {
+			return res, false, err
+		}
+	}
+	return res, false, fmt.Errorf("%d VMIDs up to %d are taken by others; raise the product's first_vmid", vmidTries, s.Row.VMID)
+}
+
+// readClone reads the VM at the row's VMID, whosever it is.
+func (l *Lifecycle) readClone(ctx context.Context, c Cluster, s *kvm.Service) (*kvm.VM, error) {
+	s.Seen = nil
+	return l.read(ctx, c, s)
+}
+
+// sendClone requests the clone, when one of the node's slots is ours.
+func (l *Lifecycle) sendClone(ctx context.Context, c Cluster, s *kvm.Service) error {
+	tpl, err := l.templates.get(ctx, c, s)
+	if err != nil {
+		return err
+	}
+	release, err := l.slot(ctx, s, taskClone, tpl.Node, l.Settings.ClonesPerNode)
+	if err != nil {
+		return err
+	}
+	defer release()
+	r := kvm.CloneRequest{Node: tpl.Node, Template: tpl.VMID, VMID: s.Row.VMID, Name: s.Row.Name,
+		Description: kvm.Mark(l.Installation, s.ID), Full: s.Package.FullClone}
+	if r.Full {
+		r.Storage = s.Package.System.Storage
+	}
+	s.Row.CloneSent, s.Row.Node = true, ""
+	if err := l.Store.Save(ctx, s); err != nil {
+		return err
+	}
+	err = l.begin(ctx, s, taskClone, func(ctx context.Context) (kvm.UPID, error) { return c.Clone(ctx, r) })
+	switch {
+	case errors.Is(err, kvm.ErrUnknown):
+		return err // it may be running: the slot stays taken
+	case err != nil:
+		return l.freeSlot(ctx, s, err)
+	}
+	return l.follow(ctx, c, s, taskClone, l.Settings.Wait)
+}
+
+// freeSlot gives the slot back after err and answers with err, or with what is worse: a lost claim.
+func (l *Lifecycle) freeSlot(ctx context.Context, s *kvm.Service, err error) error {
+	if freeErr := l.Store.FreeSlot(context.WithoutCancel(ctx), s, taskClone); freeErr != nil {
+		return freeErr
+	}
+	return err
+}
+
+// adoptClone stores the proof of ownership together with the status.
+func (l *Lifecycle) adoptClone(ctx context.Context, s *kvm.Service, vm *kvm.VM) (pipeline.Result, error) {
+	if vm.Lock != "" {
+		return pipeline.Result{Wait: fmt.Sprintf("VM %d: locked by Proxmox (%s)", vm.VMID, vm.Lock)}, nil
+	}
+	if vm.UUID == "" {
+		return pipeline.Result{}, kvm.WithHint(kvm.Errorf(kvm.ErrAdmin, "VM %d has no SMBIOS UUID, which proves whose it is", vm.VMID),
+			"give the template %d an smbios1 uuid (any change of its options in Proxmox makes one)", s.Package.Template)
+	}
+	s.Row.UUID, s.Row.Node = vm.UUID, vm.Node
+	if !s.Row.HasUUID(vm.UUID) || len(s.Row.UUIDs) == 0 {
+		s.Row.UUIDs = append(s.Row.UUIDs, vm.UUID)
+	}
+	if vm.NIC != nil && s.Row.MAC == "" {
+		s.Row.MAC = vm.NIC.MAC
+	}
+	s.Seen = vm
+	if err := l.Store.FreeSlot(ctx, s, taskClone); err != nil {
+		return pipeline.Result{}, err
+	}
+	return pipeline.Result{}, nil
+}
+
+// templates remembers the templates that were found good, for the life of the process.
+type templates struct {
+	mu   sync.Mutex
+	good map[templateKey]*kvm.VM
+}
+
+type templateKey struct {
+	cluster int64
+	vmid    int
+}
+
+func newTemplates() *templates { return &templates{good: map[templateKey]*kvm.VM{}} }
+
+// get is the product's template, checked: it exists, is a template, and can tell the guest its addresses.
+func (t *templates) get(ctx context.Context, c Cluster, s *kvm.Service) (*kvm.VM, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	key := templateKey{s.Row.ServerID, s.Package.Template}
+	if vm := t.good[key]; vm != nil {
+		return vm, nil
+	}
+	hint := func(err error) error {
+		return kvm.WithHint(err, "puqkvm product set %d template=VMID, or mend the template in Proxmox", s.ProductID)
+	}
+	if key.vmid == 0 {
+		return nil, hint(kvm.Errorf(kvm.ErrInvalid, "product %d: no template is set", s.ProductID))
+	}
+	place, found, err := c.Place(ctx, key.vmid)
+	if err != nil {
+		return nil, fmt.Errorf("template %d: %w", key.vmid, err)
+	}
+	if !found {
+		return nil, hint(kvm.Errorf(kvm.ErrNotFound, "template %d (setting template of product %d) is not in the cluster, or the token may not see it", key.vmid, s.ProductID))
+	}
+	vm, err := c.VM(ctx, place.Node, key.vmid)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("template %d: %w", key.vmid, err)
+	case !vm.Template:
+		return nil, hint(kvm.Errorf(kvm.ErrInvalid, "VM %d (setting template of product %d) is no template", key.vmid, s.ProductID))
+	case vm.CloudDrive == "":
+		return nil, hint(kvm.Errorf(kvm.ErrInvalid, "template %d (setting template of product %d) has no cloud-init drive", key.vmid, s.ProductID))
+	case vm.NIC == nil:
+		return nil, hint(kvm.Errorf(kvm.ErrInvalid, "template %d (setting template of product %d) has no network device net0", key.vmid, s.ProductID))
+	case vm.SystemSlot == "":
+		return nil, hint(kvm.Errorf(kvm.ErrInvalid, "template %d (setting template of product %d) has no disk", key.vmid, s.ProductID))
+	}
+	t.good[key] = vm
+	return vm, nil
+}

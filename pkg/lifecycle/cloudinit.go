@@ -1,0 +1,77 @@
+package lifecycle
+
+import (
+	"context"
+	"net/netip"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/pipeline"
+)
+
+// configureCloudInit tells the guest its user, password and first addresses. The password is made and stored once a
+// deploy, after the VM was read: so a server secret has decrypted and logged in, which is the only proof that the key of
+// WHMCS's cipher is right. A row that is repeated sends the stored one.
+func (l *Lifecycle) configureCloudInit(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
+	if _, _, err := l.look(ctx, s); err != nil {
+		return pipeline.Result{}, err
+	}
+	password, err := l.guestPassword(ctx, s)
+	if err != nil {
+		return pipeline.Result{}, err
+	}
+	ci := guest(s)
+	ci.Password = password
+	sent := false
+	return l.configure(ctx, s, change{kind: taskConfig, what: "cloud-init",
+		// A password cannot be read back: that it was sent is what can be known.
+		same: func(vm *kvm.VM) bool { return sent && vm.CIUser == ci.User },
+		send: func(ctx context.Context, c Cluster, vm kvm.Owned) (kvm.UPID, error) {
+			err := c.SetCloudInit(ctx, vm, ci)
+			sent = err == nil
+			return "", err
+		}})
+}
+
+// guestPassword is the password of this deploy; the first time it is made and stored, with the user's name.
+func (l *Lifecycle) guestPassword(ctx context.Context, s *kvm.Service) (kvm.Secret, error) {
+	if s.Row.PasswordSet {
+		return l.Store.Password(ctx, s)
+	}
+	user := s.Package.OSUser
+	if user == "" {
+		var err error
+		if user, err = kvm.RandomUser(l.Rand); err != nil {
+			return kvm.Secret{}, err
+		}
+	}
+	password, err := kvm.RandomPassword(l.Rand)
+	if err != nil {
+		return kvm.Secret{}, err
+	}
+	return password, l.Store.SetPassword(ctx, s, user, password)
+}
+
+// guest is what cloud-init configures: the first address of each family.
+func guest(s *kvm.Service) kvm.CloudInit {
+	n := s.Package.Network
+	ci := kvm.CloudInit{User: s.Username, SSHKeys: s.SSHKeys, Search: s.Package.MainDomain,
+		IPConfig: kvm.IPConfig{DHCP4: n.DHCP4, DHCP6: n.DHCP6}}
+	if a, ok := kvm.First(s.Addrs, kvm.IPv4); ok {
+		ci.IPConfig.Addr4, ci.IPConfig.Gateway4 = netip.PrefixFrom(a.Addr, a.Bits), a.Gateway
+		ci.DNS = appendDNS(ci.DNS, a)
+	}
+	if a, ok := kvm.First(s.Addrs, kvm.IPv6); ok {
+		ci.IPConfig.Addr6, ci.IPConfig.Gateway6 = netip.PrefixFrom(a.Addr, a.Bits), a.Gateway
+		ci.DNS = appendDNS(ci.DNS, a)
+	}
+	return ci
+}
+
+func appendDNS(list []netip.Addr, c kvm.Claim) []netip.Addr {
+	for _, d := range []netip.Addr{c.DNS1, c.DNS2} {
+		if d.IsValid() {
+			list = append(list, d)
+		}
+	}
+	return list
+}

@@ -1,0 +1,119 @@
+package lifecycle
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/pipeline"
+)
+
+// ipSet is the set that holds what net0 may send from; its mere existence switches the filter on.
+const ipSet = "ipfilter-net0"
+
+// configureNetwork makes net0 as the package says. The MAC stays: it is the VM's, or the one kept for it on the row.
+func (l *Lifecycle) configureNetwork(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
+	return l.configure(ctx, s, change{kind: taskConfig, what: "net0",
+		same: func(vm *kvm.VM) bool { return vm.NIC != nil && *vm.NIC == wantedNIC(s, vm) },
+		send: func(ctx context.Context, c Cluster, vm kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetNIC(ctx, vm, wantedNIC(s, vm.VM()))
+		}})
+}
+
+func wantedNIC(s *kvm.Service, vm *kvm.VM) kvm.NIC {
+	n := s.Package.Network
+	nic := kvm.NIC{Model: "virtio", Bridge: n.Bridge, VLAN: n.VLAN, Rate: n.Bandwidth, Firewall: s.Package.Firewall.Enable}
+	if vm.NIC != nil {
+		nic.Model, nic.MAC = vm.NIC.Model, vm.NIC.MAC
+	}
+	if n.Model != "" {
+		nic.Model = n.Model
+	}
+	if s.Row.MAC != "" {
+		nic.MAC = s.Row.MAC
+	}
+	if len(s.Addrs) > 0 {
+		nic.Bridge, nic.VLAN = s.Addrs[0].Bridge, s.Addrs[0].VLAN
+	}
+	return nic
+}
+
+// configureFirewall makes the VM's firewall the product's. A fresh VM's rules and sets are the template's, or were left
+// under its VMID: they go. Entries are written before the switch that makes them count.
+func (l *Lifecycle) configureFirewall(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
+	if s.Package.Network.DHCP() {
+		return skip("skip — DHCP")
+	}
+	c, vm, err := l.observe(ctx, s)
+	if err != nil {
+		return pipeline.Result{}, err
+	}
+	have, err := c.Firewall(ctx, vm)
+	if err != nil {
+		return pipeline.Result{}, err
+	}
+	want := s.Package.Firewall
+	var addrs []netip.Addr
+	if want.AntiSpoof {
+		for _, a := range s.Addrs {
+			addrs = append(addrs, a.Addr)
+		}
+	}
+	touched := false
+	act := func(change bool, do func(ctx context.Context) error) error {
+		if !change {
+			return nil
+		}
+		touched = true
+		return do(context.WithoutCancel(ctx))
+	}
+	if err := act(have.Rules > 0, func(ctx context.Context) error { return c.ClearRules(ctx, vm, have.Rules) }); err != nil {
+		return pipeline.Result{}, err
+	}
+	for name := range have.IPSets {
+		if err := act(name != ipSet || len(addrs) == 0, func(ctx context.Context) error { return c.DeleteIPSet(ctx, vm, name) }); err != nil {
+			return pipeline.Result{}, err
+		}
+	}
+	entries, exists := have.IPSets[ipSet]
+	if len(addrs) > 0 {
+		if err := act(!exists || !sameEntries(entries, addrs), func(ctx context.Context) error {
+			return c.SetIPSet(ctx, vm, ipSet, exists, entries, addrs)
+		}); err != nil {
+			return pipeline.Result{}, err
+		}
+	}
+	want.AntiSpoof = have.Options.AntiSpoof
+	if err := act(have.Options != want, func(ctx context.Context) error { return c.SetFirewall(ctx, vm, want) }); err != nil {
+		return pipeline.Result{}, err
+	}
+	if !touched {
+		return skip(noChange)
+	}
+	if have, err = c.Firewall(ctx, vm); err != nil {
+		return pipeline.Result{}, err
+	}
+	want.AntiSpoof = have.Options.AntiSpoof
+	if have.Options != want || len(addrs) > 0 && !sameEntries(have.IPSets[ipSet], addrs) {
+		return pipeline.Result{}, fmt.Errorf("VM %d: the firewall was accepted by Proxmox but did not take effect", s.Row.VMID)
+	}
+	return pipeline.Result{}, nil
+}
+
+// sameEntries compares a set's entries, which Proxmox writes without the prefix length of a single address, with addrs.
+func sameEntries(entries []string, addrs []netip.Addr) bool {
+	var have, want []netip.Addr
+	for _, e := range entries {
+		a, err := netip.ParseAddr(e)
+		if err != nil {
+			return false
+		}
+		have = append(have, a)
+	}
+	want = append(want, addrs...)
+	slices.SortFunc(have, netip.Addr.Compare)
+	slices.SortFunc(want, netip.Addr.Compare)
+	return slices.Equal(have, want)
+}
