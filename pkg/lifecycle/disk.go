@@ -20,6 +20,9 @@ const noAdditional = "skip — none"
 
 const gib = 1 << 30
 
+// newDiskSize is the size in GiB with which the additional disk is made; the next row grows it.
+const newDiskSize = 1
+
 func (l *Lifecycle) setCPURAM(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
 	p, onboot := s.Package, !s.Row.Suspended
 	return l.configure(ctx, s, change{kind: taskConfig, what: "CPU and RAM",
@@ -136,7 +139,7 @@ func (l *Lifecycle) createAdditionalDisk(ctx context.Context, s *kvm.Service) (p
 	return l.configure(ctx, s, change{kind: taskDisk, what: fmt.Sprintf("the new disk at %s", s.Row.DiskSlot),
 		same: func(vm *kvm.VM) bool { return vm.Disk(s.Row.DiskSlot) != nil },
 		send: func(ctx context.Context, c Cluster, vm kvm.Owned) (kvm.UPID, error) {
-			return c.AddDisk(ctx, vm, s.Row.DiskSlot, storage, plan.Size)
+			return c.AddDisk(ctx, vm, s.Row.DiskSlot, storage, newDiskSize)
 		}})
 }
 

@@ -208,7 +208,9 @@ func TestTheStoreFails(t *testing.T) {
 func TestCheckStopsWithoutALine(t *testing.T) {
 	w := newWorld("b")
 	p := w.table(fine)
-	p.Check = func(context.Context, *kvm.Service) (string, error) { return "waiting on VM 5: locked by Proxmox (backup)", nil }
+	p.Check = func(context.Context, *kvm.Service) (string, error) {
+		return "waiting on VM 5: locked by Proxmox (backup)", nil
+	}
 	out := w.run(p, context.Background())
 	if !out.Silent || out.Err != nil || len(w.lines) != 0 || len(w.did) != 0 {
 		t.Fatalf("%+v %v %v", out, w.lines, w.did)
