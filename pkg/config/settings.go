@@ -49,7 +49,6 @@ type Settings struct {
 	ClonesPerNode      int
 	RequestsPerCluster int
 	AlertAfter         time.Duration
-	VMIDRest           time.Duration
 }
 
 // intervalPrefix comes before a task's name.
@@ -96,9 +95,6 @@ var table = []Setting{
 	{Name: "alert.after", Kind: Duration, Default: "15m", Unit: "m", Min: 1, Max: 10080,
 		Help: "a service this long in one pending status is reported once: an activity-log entry and a mail to the administrators",
 		set:  func(s *Settings, p parsed) { s.AlertAfter = p.duration }},
-	{Name: "vmid.rest", Kind: Duration, Default: "7d", Unit: "d", Min: 0, Max: 3650,
-		Help: "how long a VMID of ours is not used again",
-		set:  func(s *Settings, p parsed) { s.VMIDRest = p.duration }},
 }
 
 func setInterval(task string) func(*Settings, parsed) {

@@ -28,7 +28,7 @@ func TestDefaultsOfTheTable(t *testing.T) {
 	if got.Module != "puqProxmoxKVM" || got.Zone != time.Local || got.APITimeout != 10*time.Second || got.APIHeavyTimeout != time.Minute ||
 		got.CronWait != 5*time.Minute || got.MigrationTimeout != 5*time.Minute || got.StartWait != 5*time.Second || !got.MigrationEnabled ||
 		got.Intervals["processVirtualMachines"] != time.Minute || got.Workers != 16 || got.ClonesPerNode != 2 || got.RequestsPerCluster != 8 ||
-		got.AlertAfter != 15*time.Minute || got.VMIDRest != 7*24*time.Hour {
+		got.AlertAfter != 15*time.Minute {
 		t.Fatalf("%+v", got)
 	}
 }
@@ -40,11 +40,6 @@ func TestParse(t *testing.T) {
 		{"cron.wait", "5m", "300s"},
 		{"cron.wait", "1H", "3600s"},
 		{"cron.wait", "007", "7s"},
-		{"vmid.rest", "7", "7d"},
-		{"vmid.rest", "168h", "7d"},
-		{"vmid.rest", "36h", "36h"},
-		{"vmid.rest", "90m", "90m"},
-		{"vmid.rest", "0", "0d"},
 		{"alert.after", "2d", "2880m"},
 		{"cron.interval.processVirtualMachines", "0", "0m"},
 		{"cron.interval.processVirtualMachines", "120s", "2m"},

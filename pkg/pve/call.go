@@ -45,14 +45,19 @@ func (a answer) decode(path string, into any) error {
 	return nil
 }
 
-// call makes one request and classifies what came of it. With a ticket login a 401, which is given before anything is
+// call makes one request and classifies what came of it. A token that was refused is not tried again for a minute. With a ticket login a 401, which is given before anything is
 // done, is followed by one new login and the same request.
 func (c *Client) call(ctx context.Context, method, path string, p params) (answer, error) {
 	if err := p.check(method, path); err != nil {
 		return answer{}, err
 	}
 	if c.login == nil {
-		return c.once(ctx, method, path, p, nil)
+		if err := c.refusal.recent(c.clock.Now()); err != nil {
+			return answer{}, err
+		}
+		a, err := c.once(ctx, method, path, p, nil)
+		c.refusal.note(err, c.clock.Now())
+		return a, err
 	}
 	t, err := c.ticket(ctx, nil)
 	if err != nil {

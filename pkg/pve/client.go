@@ -50,6 +50,7 @@ type Client struct {
 	clock    clock.Clock
 	secret   kvm.Secret
 	login    *login // nil with a token
+	refusal  refusal401
 	user     string
 	version  shared[Version]
 	snapshot shared[map[int]kvm.Place]

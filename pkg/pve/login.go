@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
@@ -16,6 +17,33 @@ const ticketAge = 90 * time.Minute
 
 // refusalAge is how long a refused login is remembered, so that many services of one tick do not look like an attack.
 const refusalAge = time.Minute
+
+// refusal401 remembers that the token was refused: each 401 costs 3 s, and many of them look like an attack.
+type refusal401 struct {
+	mu  sync.Mutex
+	err error
+	at  time.Time
+}
+
+// recent is the refusal, if it is not older than refusalAge.
+func (r *refusal401) recent(now time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err == nil || now.Sub(r.at) >= refusalAge {
+		return nil
+	}
+	return r.err
+}
+
+// note keeps err if it is a refusal.
+func (r *refusal401) note(err error, now time.Time) {
+	if !errors.Is(err, kvm.ErrAuth) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err, r.at = err, now
+}
 
 // ticket is what signs requests after a login with a password. It is not changed once made.
 type ticket struct {

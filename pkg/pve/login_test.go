@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -161,5 +162,31 @@ func TestSecondFactorIsNamed(t *testing.T) {
 	_, err := c.call(t.Context(), "GET", "/x", nil)
 	if !errors.Is(err, kvm.ErrAuth) || !strings.Contains(err.Error(), "second factor") || !strings.Contains(kvm.Hint(err), "token") {
 		t.Errorf("%v (%s)", err, kvm.Hint(err))
+	}
+}
+
+func TestARefusedTokenIsNotTriedAgainAtOnce(t *testing.T) {
+	var requests atomic.Int32
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		requests.Add(1)
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer srv.Close()
+	clk := clock.NewFake(time.Unix(0, 0))
+	c, err := New(Options{URLs: []string{srv.URL}, User: "root@pam!whmcs", Secret: kvm.NewSecret("wrong-secret"), TLS: Trust{Insecure: true}, Clock: clk})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if _, err := c.Nodes(t.Context()); !errors.Is(err, kvm.ErrAuth) {
+			t.Fatalf("got %v", err)
+		}
+	}
+	if n := requests.Load(); n != 1 {
+		t.Fatalf("a refused token was tried %d times within a minute", n)
+	}
+	clk.Advance(refusalAge)
+	if _, err := c.Nodes(t.Context()); !errors.Is(err, kvm.ErrAuth) || requests.Load() != 2 {
+		t.Fatalf("after a minute: %v, %d requests", err, requests.Load())
 	}
 }

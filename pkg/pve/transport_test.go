@@ -53,9 +53,8 @@ func TestOddAnswers(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			quick(t)
 			s := newServer(t, func(w http.ResponseWriter, r *http.Request) { raw(w, c.status, c.contentType, c.body) })
-			client := s.client(t, nil)
 			for i, method := range []string{"GET", "POST", "PUT", "DELETE"} {
-				_, err := client.call(t.Context(), method, "/x", nil)
+				_, err := s.client(t, nil).call(t.Context(), method, "/x", nil)
 				want := c.write
 				if method == "GET" {
 					want = c.read

@@ -200,6 +200,7 @@ func (r *request) runMigration(o *op, to storageMap) {
 	}
 	note("starting migration of VM %d to node '%s' (%s)", m.vmid, target, c.node(target).Address)
 	if c.node(target).down {
+		//lint:ignore ST1005 PVE's own words
 		abort(errors.New("Can't connect to destination address using public key"))
 		return
 	}
@@ -207,6 +208,7 @@ func (r *request) runMigration(o *op, to storageMap) {
 	o.undo = func() { delete(m.conf, "lock") }
 	size, err := r.scanVolumes(m, to, note)
 	if err != nil {
+		//lint:ignore ST1005 PVE's own words
 		abort(fmt.Errorf("Problem found while scanning volumes - %w", err))
 		return
 	}

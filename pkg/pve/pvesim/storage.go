@@ -149,9 +149,11 @@ func (c *Cluster) room(s *Storage, node, leaf string, size, written int64) error
 	}
 	switch s.Type {
 	case "lvm":
+		//lint:ignore ST1005 LVM's own words
 		return fmt.Errorf("lvcreate '%s/%s' error:   Volume group \"%s\" has insufficient free space (%d extents): %d required.",
 			s.ID, leaf, s.ID, max(0, free>>22), size>>22)
 	case "lvmthin":
+		//lint:ignore ST1005 LVM's own words
 		return fmt.Errorf("lvcreate '%s/%s' error:   Cannot create new thin volume, free space in thin pool %s/data reached threshold.",
 			s.ID, leaf, s.ID)
 	case "zfspool":
