@@ -32,6 +32,9 @@ func runDBMigrate(ctx context.Context, a *app, plan bool) error {
 	if err != nil {
 		return err
 	}
+	for _, w := range a.store.Warnings() {
+		a.warn(w)
+	}
 	if steps == nil {
 		steps = []string{}
 	}

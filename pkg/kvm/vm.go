@@ -14,7 +14,7 @@ const (
 	Stopped Power = "stopped"
 )
 
-// Place is where the cluster says a VM is (a row of cluster/resources). Node is fresh; the rest lags some ten seconds
+// Place is where the cluster says a guest is (a row of cluster/resources). Node is fresh; the rest lags some ten seconds
 // and may be missing on a new VM.
 type Place struct {
 	VMID     int
@@ -24,6 +24,8 @@ type Place struct {
 	Lock     string
 	Template bool
 	NodeUp   bool // the node's own row says online
+	// Container: the guest is an LXC container, never a VM of ours.
+	Container bool
 }
 
 // Node is a node of the cluster.

@@ -49,7 +49,7 @@ func (c *Client) Version(ctx context.Context) (Version, error) {
 	})
 }
 
-// places reads all VMs of the cluster that the token may see, in one call.
+// places reads all guests of the cluster that the token may see, in one call.
 func (c *Client) places(ctx context.Context) (map[int]kvm.Place, error) {
 	var rows []struct {
 		Type     text    `json:"type"`
@@ -71,11 +71,11 @@ func (c *Client) places(ctx context.Context) (map[int]kvm.Place, error) {
 	}
 	out := make(map[int]kvm.Place, len(rows))
 	for _, r := range rows {
-		if r.Type != "qemu" || r.VMID == 0 || r.Node == "" {
+		if r.Type != "qemu" && r.Type != "lxc" || r.VMID == 0 || r.Node == "" {
 			continue
 		}
 		p := kvm.Place{VMID: int(r.VMID), Node: string(r.Node), Name: string(r.Name), Lock: string(r.Lock),
-			Template: bool(r.Template), NodeUp: up[r.Node]}
+			Template: bool(r.Template), NodeUp: up[r.Node], Container: r.Type == "lxc"}
 		switch r.Status {
 		case "running":
 			p.Power = kvm.Running
@@ -87,8 +87,8 @@ func (c *Client) places(ctx context.Context) (map[int]kvm.Place, error) {
 	return out, nil
 }
 
-// Place is where vmid is by a fresh cluster/resources. found is false when no VM of that id is listed, which proves
-// nothing: the token may not see it, and a container is not listed here either.
+// Place is where vmid is by a fresh cluster/resources. found is false when no guest of that id is listed, which proves
+// nothing: the token may not see it.
 func (c *Client) Place(ctx context.Context, vmid int) (p kvm.Place, found bool, err error) {
 	all, err := c.places(ctx)
 	if err != nil {

@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	maxConns = 20              // shared hosting allows an account some thirty
-	idleTime = time.Minute     //
-	lifeTime = 5 * time.Minute // less than any sane wait_timeout, and a balancer's idea of a session
+	maxConns = 20 // shared hosting allows an account some thirty
+	idleTime = time.Minute
+	lifeTime = 5 * time.Minute // less than a server's wait_timeout, or what a balancer allows a session
 	syncWait = "wsrep_sync_wait"
 )
 

@@ -5,7 +5,7 @@
 //
 // [Open] gives a Store or an error that says what is wrong and how to mend it; with a Store in hand every column of
 // WHMCS's tables that is used exists. Of WHMCS's tables these alone are written: tblhosting (domain, dedicatedip,
-// assignedips, username, password, notes of one service, in narrow UPDATEs), tblactivitylog, and tblmodulelog while
+// assignedips, username, password of one service, in narrow UPDATEs), tblactivitylog, and tblmodulelog while
 // WHMCS's module debug log is on. Our own tables are made by [Store.Migrate] and by nothing else; [Store.SchemaState]
 // says whether that is due.
 //

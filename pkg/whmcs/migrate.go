@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/puqkvm/puqkvm/pkg/clock"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 )
 
@@ -25,8 +26,8 @@ const (
 // Tables that a PHP installation left are taken over. Where their rows contradict what is needed (two rows for one
 // service) it is kvm.ErrAdmin, names them, and nothing was changed.
 func (s *Store) Migrate(ctx context.Context, plan bool) ([]string, error) {
-	// DDL may take long: no read time-out.
-	slow := &Store{config: s.config.Clone(), host: s.host, name: s.name, clock: s.clock}
+	// DDL may take long: no read time-out. The claim is real time's, whatever the program's clock.
+	slow := &Store{config: s.config.Clone(), host: s.host, name: s.name, clock: clock.Wall{}}
 	slow.config.ReadTimeout, slow.config.WriteTimeout = 0, 0
 	if err := slow.connect(); err != nil {
 		return nil, err

@@ -48,7 +48,7 @@ func phpValues(text string, wanted ...string) (map[string]phpValue, error) {
 	}
 	values := map[string]phpValue{}
 	var depth []phpToken // the brackets that are open
-	start := true        // of a statement
+	start := true        // of a statement, outside all brackets
 	for {
 		t, err := s.next()
 		if err != nil {
@@ -64,7 +64,7 @@ func phpValues(text string, wanted ...string) (map[string]phpValue, error) {
 			}
 			return values, nil
 		case t.kind == phpVar && want[t.text]:
-			if !start || len(depth) > 0 {
+			if !start {
 				return nil, phpError(t.line, "$%s is used in a way that only PHP could follow", t.text)
 			}
 			v, err := s.assignment(t)

@@ -10,7 +10,7 @@ import (
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 )
 
-// poolColumns may be NULL in a table that a PHP installation left, hence the COALESCEs.
+// Columns may be NULL in a table that a PHP installation left, hence the COALESCEs.
 const poolQuery = `SELECT id, COALESCE(server_id, 0), COALESCE(type, ''), COALESCE(bridge, ''), COALESCE(vlan, 0), COALESCE(gateway, ''),
 	COALESCE(mask, ''), COALESCE(dns1, ''), COALESCE(dns2, ''), COALESCE(address_start, ''), COALESCE(address_stop, '') FROM puq_proxmox_kvm_ip_pools `
 

@@ -131,6 +131,9 @@ func TestParseLegacyPools(t *testing.T) {
 	if diff := cmp.Diff([]kvm.Pool{v4, single, v6}, got, sameAddr); diff != "" || err != nil {
 		t.Errorf("%v\n%s", err, diff)
 	}
+	if got, err := ParseLegacyPools(3, "vmbr0|1|192.0.2.10|24|192.0.2.1|\nvmbr0|2|192.0.2.11|24|192.0.2.1|"); err != nil || len(got) != 2 || got[1].VLAN != 2 {
+		t.Errorf("neighbours on two VLANs: %v, %v", got, err)
+	}
 	if got, err := ParseLegacyPools(3, " \r\n\n"); err != nil || len(got) != 0 {
 		t.Errorf("blank: %v, %v", got, err)
 	}

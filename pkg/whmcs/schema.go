@@ -101,7 +101,7 @@ func adoptedTables() []tableDef {
 			"task_kind varchar(16) NOT NULL DEFAULT ''", "task_upid varchar(255) NOT NULL DEFAULT ''",
 			"message text CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci NULL", "alerted tinyint NOT NULL DEFAULT 0",
 			"claim_owner varchar(190)"+ascii+" NULL", "claim_until datetime(6) NULL",
-		), []keyDef{{"PRIMARY KEY", "service_id"}, {"KEY", "vm_status,queued_at"}}},
+		), []keyDef{{"PRIMARY KEY", "service_id"}, {"KEY", "vm_status,queued_at"}, {"KEY", "vm_id"}}},
 		{"puq_proxmox_kvm_ip_pools", defs(
 			"id int NOT NULL AUTO_INCREMENT", "server_id int NOT NULL DEFAULT 0", "type varchar(8) NOT NULL DEFAULT ''", "bridge varchar(32) NOT NULL DEFAULT ''",
 			"vlan int NOT NULL DEFAULT 0", "gateway varchar(64) NOT NULL DEFAULT ''", "mask int NOT NULL DEFAULT 0",
