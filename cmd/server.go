@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -111,11 +112,16 @@ in WHMCS. "puqkvm server test ID" prints the fingerprint and the command that pi
 			if err != nil {
 				return err
 			}
-			if c.Flags().NFlag() == 0 {
-				return usage(c, "wants at least one flag")
-			}
 			trust := roots || set.Insecure || set.CAFile != "" || len(set.Fingerprints) > 0
-			return runServerSet(c.Context(), a, id, set, trust, noURLs || len(set.URLs) > 0)
+			urls := noURLs || len(set.URLs) > 0
+			switch {
+			case !trust && !urls:
+				return usage(c, "wants at least one flag")
+			case set.CAFile != "" && !filepath.IsAbs(set.CAFile):
+				// Cron runs in another folder.
+				return kvm.Errorf(kvm.ErrInvalid, "--ca-file %q must be a path that begins with /", set.CAFile)
+			}
+			return runServerSet(c.Context(), a, id, set, trust, urls)
 		},
 	}
 	f := c.Flags()
@@ -125,8 +131,8 @@ in WHMCS. "puqkvm server test ID" prints the fingerprint and the command that pi
 	f.BoolVar(&roots, "system-roots", false, "trust the authorities of the system (the default)")
 	f.StringSliceVar(&set.URLs, "url", nil, "a further API address of the cluster (may be repeated)")
 	f.BoolVar(&noURLs, "no-urls", false, "forget the further API addresses")
-	c.MarkFlagsMutuallyExclusive("ca-file", "fingerprint", "insecure", "system-roots")
-	c.MarkFlagsMutuallyExclusive("url", "no-urls")
+	oneOf(c, "ca-file", "fingerprint", "insecure", "system-roots")
+	oneOf(c, "url", "no-urls")
 	return c
 }
 
@@ -219,7 +225,7 @@ func runServerTest(ctx context.Context, a *app, id, product int64) error {
 	privileges := false
 	for _, f := range c.Check(ctx, needs) {
 		findings = append(findings, checked{Finding: f})
-		privileges = privileges || !f.OK && strings.Contains(f.What, "privilege")
+		privileges = privileges || !f.OK && f.Privilege
 	}
 	err = a.showFindings(fmt.Sprintf("server %d", id), findings)
 	if privileges && a.output == "text" {

@@ -24,6 +24,7 @@ type Needs struct {
 // Finding is one thing that Check looked at. Mend says what to do, for those that are not OK and for warnings.
 type Finding struct {
 	OK, Warning bool
+	Privilege   bool // it is a privilege that is missing: RoleCommands gives it
 	What, Mend  string
 }
 
@@ -46,6 +47,10 @@ func (k *checkup) warn(mend, format string, args ...any) {
 
 func (k *checkup) bad(mend, format string, args ...any) {
 	k.findings = append(k.findings, Finding{What: fmt.Sprintf(format, args...), Mend: mend})
+}
+
+func (k *checkup) lacks(mend, format string, args ...any) {
+	k.findings = append(k.findings, Finding{Privilege: true, What: fmt.Sprintf(format, args...), Mend: mend})
 }
 
 // failed reports a call that did not go through.
@@ -101,7 +106,7 @@ func (k *checkup) privileges(ctx context.Context) {
 			continue
 		}
 		complete = false
-		k.bad(strings.Join(RoleCommands(k.version, k.c.user), "\n"), "%s lacks on %s: %s", k.c.user, g.path, strings.Join(missing, " "))
+		k.lacks("give it the roles that puqkvm server test prints the pveum lines for", "%s lacks on %s: %s", k.c.user, g.path, strings.Join(missing, " "))
 	}
 	if complete {
 		k.good("%s has all privileges that are needed", k.c.user)

@@ -55,7 +55,7 @@ func TestCheck(t *testing.T) {
 		{"privilege", func(a script, _ *Needs) {
 			v := Version{8, 4, 21}
 			a["GET /access/permissions"][1] = allPrivileges(v, grants(v)[1], "VM.Clone", "VM.Config.Disk")
-		}, "lacks on /vms: VM.Clone VM.Config.Disk", "pveum acl modify /vms", false},
+		}, "lacks on /vms: VM.Clone VM.Config.Disk", "pveum lines", false},
 		{"no privileges", func(a script, _ *Needs) { a["GET /access/permissions"] = []string{`[]`} }, "lacks on /storage: Datastore.AllocateSpace Datastore.Audit", "pveum", false},
 		{"node", func(_ script, n *Needs) { n.Node = "pve7" }, "no node pve7", "pve1, pve2", false},
 		{"node down", func(a script, _ *Needs) {
