@@ -39,6 +39,40 @@ func usage(c *cobra.Command, format string, args ...any) error {
 	return kvm.WithHint(kvm.Errorf(kvm.ErrInvalid, c.CommandPath()+" "+format, args...), "%s --help", c.CommandPath())
 }
 
+// oneOf lets one of the flags be given, not several. Cobra knows the group for its completion; its refusal is no error of
+// ours, so ours comes first.
+func oneOf(c *cobra.Command, names ...string) {
+	c.MarkFlagsMutuallyExclusive(names...)
+	before := c.PreRunE
+	c.PreRunE = func(c *cobra.Command, args []string) error {
+		var given []string
+		for _, name := range names {
+			if c.Flags().Changed(name) {
+				given = append(given, "--"+name)
+			}
+		}
+		if len(given) > 1 {
+			return usage(c, "takes one of %s, not both", strings.Join(given, " and "))
+		}
+		if before != nil {
+			return before(c, args)
+		}
+		return nil
+	}
+}
+
+// flagError is what is wrong with a flag, without the words of Go's own parsers.
+func flagError(c *cobra.Command, err error) error {
+	text, kind, wrong := strings.Cut(err.Error(), ": strconv.")
+	switch {
+	case wrong && strings.HasPrefix(kind, "ParseBool"):
+		text += ": it takes true or false"
+	case wrong:
+		text += ": it takes a number"
+	}
+	return kvm.WithHint(kvm.Errorf(kvm.ErrInvalid, "%s", text), "%s --help", c.CommandPath())
+}
+
 // parseID reads a WHMCS id. what names it: service, product, server.
 func parseID(what, text string) (int64, error) {
 	id, err := strconv.ParseInt(text, 10, 32)

@@ -38,7 +38,7 @@ tables need "puqkvm db migrate", 40 the database could not be reached, 1 interru
 	c.Flags().BoolVar(&o.Force, "force", false, "run all tasks, whatever their intervals")
 	c.Flags().BoolVar(&o.NoLock, "no-lock", false, "do not claim the task's start (the claims of services always hold)")
 	c.Flags().BoolVar(&list, "list", false, "show each task's interval, last run, and last result")
-	c.MarkFlagsMutuallyExclusive("task", "force", "list")
+	oneOf(c, "task", "force", "list")
 	return c
 }
 

@@ -39,7 +39,7 @@ touches nothing else.`,
 func newSimulated(version string, clk clock.Clock) (*pvesim.Cluster, simulated, error) {
 	sim, err := pvesim.TwoNodes(pvesim.Options{Version: version, Clock: clk})
 	if err != nil {
-		return nil, simulated{}, fmt.Errorf("simulate: %w", err)
+		return nil, simulated{}, kvm.Errorf(kvm.ErrInvalid, "simulate: %w", err)
 	}
 	sim.SetDatacenterFirewall(map[string]string{"enable": "1", "policy_in": "DROP"})
 	return sim, simulated{Token: "root@pam!whmcs", Secret: pvesim.TwoNodesSecret, User: "root@pam", Password: "secret"}, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -221,7 +222,7 @@ func newIPPoolEditCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if c.Flags().NFlag() == 0 {
+			if !slices.ContainsFunc([]string{"server", "bridge", "vlan", "gateway", "first", "last", "dns"}, p.given) {
 				return usage(c, "wants at least one flag")
 			}
 			return runIPPoolEdit(c.Context(), a, id, &p)

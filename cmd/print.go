@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 )
@@ -54,9 +55,19 @@ func (r *rows) print(w io.Writer) {
 func cells(texts []string) table.Row {
 	out := make(table.Row, len(texts))
 	for i, t := range texts {
-		out[i] = t
+		out[i] = oneLine(t)
 	}
 	return out
+}
+
+// oneLine is text of others as it may stand in a table: without the characters that end a line or move a cursor.
+func oneLine(text string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, text))
 }
 
 // when is t in the log's zone, "-" where there is none.

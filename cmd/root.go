@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/puqkvm/puqkvm/pkg/clock"
@@ -77,15 +78,16 @@ Exit codes of every command:
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.CompletionOptions.DisableDefaultCmd = true
-	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return kvm.WithHint(kvm.Errorf(kvm.ErrInvalid, "%w", err), "%s --help", c.CommandPath())
-	})
+	c.SetFlagErrorFunc(flagError)
 	f := c.PersistentFlags()
 	f.StringVar(&a.output, "output", "text", "text, or json: JSON goes to stdout alone")
 	f.StringVar(&a.configFile, "config", "", "configuration file (default /etc/puqkvm.toml)")
 	f.StringVar(&a.root, "whmcs-root", "", "folder with WHMCS's configuration.php")
 	f.BoolVar(&a.debug, "debug", false, "print every Proxmox request to stderr, without secrets")
-	c.PersistentPreRunE = func(*cobra.Command, []string) error {
+	c.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		if err := c.ValidateRequiredFlags(); err != nil {
+			return usage(c, "lacks a flag: %w", err)
+		}
 		if a.output != "text" && a.output != "json" {
 			return kvm.WithHint(kvm.Errorf(kvm.ErrInvalid, "--output %q is not known", a.output), "--output text or --output json")
 		}
@@ -93,7 +95,32 @@ Exit codes of every command:
 	}
 	c.AddCommand(newCronCmd(a), newCreateCmd(a), newVMCmd(a), newIPPoolCmd(a), newServerCmd(a), newProductCmd(a),
 		newSettingsCmd(a), newDBCmd(a), newDemoCmd(a), newSimulateCmd(a), newCompletionCmd(), newVersionCmd(a))
+	for _, sub := range c.Commands() {
+		nameExits(sub)
+	}
 	return c
+}
+
+// nameExits adds the exit codes to the help of each command under c that has none of its own.
+func nameExits(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		nameExits(sub)
+	}
+	if c.HasSubCommands() || strings.Contains(c.Long, "Exit codes:") {
+		return
+	}
+	if c.Long == "" {
+		c.Long = c.Short + "."
+	}
+	switch c.Name() {
+	case "version", "completion", "simulate", "demo": // they need no WHMCS
+		c.Long += "\n\nExit codes: 0 done; 20 bad input; 1 anything else."
+	default:
+		c.Long += `
+
+Exit codes: 0 done; 20 bad input or configuration, or not there; 30 the tables need "puqkvm db migrate", or the database
+refuses the login; 40 the database could not be reached; 1 anything else.`
+	}
 }
 
 func noCommand(c *cobra.Command, args []string) error {

@@ -45,7 +45,7 @@ func runSimulate(ctx context.Context, a *app, listen, version string, speed floa
 	}
 	server, err := sim.ServeTLS(listen)
 	if err != nil {
-		return fmt.Errorf("simulate: %w", err)
+		return kvm.WithHint(kvm.Errorf(kvm.ErrInvalid, "simulate: --listen %q: %w", listen, err), "puqkvm simulate --listen 127.0.0.1:0")
 	}
 	defer server.Close()
 	creds.Address, creds.Fingerprint = server.Addr, server.Fingerprint

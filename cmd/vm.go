@@ -72,6 +72,7 @@ type shownVM struct {
 	Addresses []string   `json:"addresses"`
 	Message   string     `json:"message,omitempty"`
 	Problem   string     `json:"problem,omitempty"`
+	Mend      string     `json:"mend,omitempty"` // how to mend the problem, or what the live state could not be read for
 	Live      *liveVM    `json:"live,omitempty"`
 	LiveError string     `json:"live_error,omitempty"`
 }
@@ -118,12 +119,15 @@ func runVMShow(ctx context.Context, a *app, id int64) error {
 		out.Addresses = append(out.Addresses, fmt.Sprintf("%s/%d", c.Addr, c.Bits))
 	}
 	if s.Problem != nil {
-		out.Problem = s.Problem.Error()
+		out.Problem, out.Mend = s.Problem.Error(), kvm.Hint(s.Problem)
 	}
 	var liveErr error
 	if s.Row.UUID != "" {
 		if out.Live, liveErr = a.live(ctx, s); liveErr != nil {
 			out.LiveError = liveErr.Error()
+			if out.Mend == "" {
+				out.Mend = kvm.Hint(liveErr)
+			}
 		}
 	}
 	a.show(out, func() { a.printVM(out) })
@@ -151,7 +155,7 @@ func (a *app) live(ctx context.Context, s *kvm.Service) (*liveVM, error) {
 }
 
 func (a *app) printVM(v shownVM) {
-	line := func(name, value string) { fmt.Fprintf(a.Stdout, "%-11s%s\n", name, dash(value)) }
+	line := func(name, value string) { fmt.Fprintf(a.Stdout, "%-11s%s\n", name, dash(oneLine(value))) }
 	line("service", fmt.Sprintf("%d (client %d, product %d, server %d), %s in WHMCS", v.Service, v.Client, v.Product, v.Server, v.State))
 	line("VM", fmt.Sprintf("%d %s", v.VMID, v.Name))
 	line("domain", v.Domain)
@@ -178,6 +182,9 @@ func (a *app) printVM(v shownVM) {
 			lock = ", locked (" + v.Live.Lock + ")"
 		}
 		line("live", fmt.Sprintf("%s on %s%s; %d cores, %d MiB; %s", v.Live.Power, v.Live.Node, lock, v.Live.Cores, v.Live.Memory, strings.Join(v.Live.Disks, ", ")))
+	}
+	if v.Mend != "" {
+		line("mend", v.Mend)
 	}
 }
 
@@ -215,6 +222,9 @@ func runVMLog(ctx context.Context, a *app, id int64, last int) error {
 	if last > 0 && len(runs) > last {
 		runs = runs[:last]
 	}
+	if runs == nil {
+		runs = []kvm.Run{} // a list in JSON too
+	}
 	a.show(runs, func() {
 		for i := len(runs) - 1; i >= 0; i-- {
 			a.printRun(runs[i])
@@ -232,14 +242,14 @@ func (a *app) printRun(r kvm.Run) {
 	for _, s := range r.Steps {
 		note, result := "", "success"
 		if s.Note != "" {
-			note = " (" + s.Note + ")"
+			note = " (" + oneLine(s.Note) + ")"
 		}
 		if s.Message != "" {
-			result = s.Message
+			result = oneLine(s.Message)
 		}
 		fmt.Fprintf(a.Stdout, "  %2d. %s%s  %s  [%.2fs]\n", s.N, s.Title, note, result, s.Took.Seconds())
 	}
 	if len(r.Steps) == 0 && r.Message != "" {
-		fmt.Fprintln(a.Stdout, "      "+r.Message)
+		fmt.Fprintln(a.Stdout, "      "+oneLine(r.Message))
 	}
 }

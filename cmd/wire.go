@@ -110,7 +110,7 @@ func (a *app) openStore(ctx context.Context) error {
 	if err := a.connect(ctx); err != nil {
 		return err
 	}
-	return a.store.Check(ctx)
+	return a.store.Opened().Schema.Err()
 }
 
 // open is openStore and the settings.
@@ -118,11 +118,7 @@ func (a *app) open(ctx context.Context) error {
 	if err := a.openStore(ctx); err != nil {
 		return err
 	}
-	stored, err := a.store.Settings(ctx)
-	if err != nil {
-		return err
-	}
-	settings, warnings, err := config.LoadSettings(stored)
+	settings, warnings, err := config.LoadSettings(a.store.Opened().Settings)
 	if err != nil {
 		return err
 	}

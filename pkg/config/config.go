@@ -56,9 +56,9 @@ func (a API) Configured() bool { return a.URL != "" }
 
 // Line is a line of Describe.
 type Line struct {
-	Key    string
-	Value  string // *** for a secret
-	Source string // where it came from, "" = not set
+	Key    string `json:"key"`
+	Value  string `json:"value"`  // *** for a secret
+	Source string `json:"source"` // where it came from, "" = not set
 }
 
 // value is what was found for a key.

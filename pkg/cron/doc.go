@@ -16,5 +16,6 @@
 //     all hosts share. A host whose clock is off runs a task a little early or late; it never breaks a claim.
 //   - The keeper uses the wall clock, not the program's: claims are real time's, also in a test that has its own.
 //   - Mails are delivered when all services are done: a WHMCS that answers slowly delays no VM.
+//   - A task that fails or panics is the tick's error, and the other tasks run all the same.
 //   - A task stands in the table when it works. Those of later versions are not in it.
 package cron

@@ -37,12 +37,13 @@ func keep(ctx context.Context, store Services, owner string) (held context.Conte
 				return
 			case <-timer.C:
 			}
+			began := time.Now()
 			try, cancelTry := context.WithDeadline(renewing, last.Add(patience))
 			err := store.RenewClaims(try, owner)
 			cancelTry()
 			switch {
 			case err == nil:
-				last = time.Now()
+				last = began // the new life began no earlier, however late the answer came
 				timer.Reset(renewEvery)
 			case time.Since(last) >= patience:
 				cancel(errClaimsLost)

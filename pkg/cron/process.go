@@ -128,10 +128,15 @@ func (p *Process) walk(ctx context.Context, list []kvm.Pending, table map[kvm.St
 
 // one claims and walks one service. Nothing that it meets, a panic included, is anybody else's matter.
 func (p *Process) one(ctx context.Context, item kvm.Pending, table map[kvm.Status]*pipeline.Pipeline, blocks *event.Blocks) (res result) {
+	claimed, message := false, ""
 	defer func() {
 		if r := recover(); r != nil {
 			p.Warn(fmt.Sprintf("service %d: panic: %v\n%s", item.ID, r, debug.Stack()))
-			res = failed(item, fmt.Errorf("panic: %v", r))
+			message = fmt.Sprintf("panic: %v", r)
+			res = failed(item, errors.New(message))
+		}
+		if claimed {
+			p.release(ctx, item.ID, message)
 		}
 	}()
 	won, err := p.Store.Claim(ctx, item.ID, p.Owner, item.Owner)
@@ -141,14 +146,7 @@ func (p *Process) one(ctx context.Context, item kvm.Pending, table map[kvm.Statu
 	if !won {
 		return result{}
 	}
-	message := ""
-	defer func() {
-		done, cancel := context.WithTimeout(context.WithoutCancel(ctx), lettingGo)
-		defer cancel()
-		if err := p.Store.Release(done, item.ID, p.Owner, message); err != nil {
-			p.Warn(err.Error())
-		}
-	}()
+	claimed = true
 	s, err := p.Store.Service(ctx, item.ID)
 	if err != nil {
 		message = err.Error()
@@ -175,6 +173,15 @@ func (p *Process) one(ctx context.Context, item kvm.Pending, table map[kvm.Statu
 		res.line = &line
 	}
 	return res
+}
+
+// release gives the claim up, also when ctx has ended.
+func (p *Process) release(ctx context.Context, service int64, message string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lettingGo)
+	defer cancel()
+	if err := p.Store.Release(ctx, service, p.Owner, message); err != nil {
+		p.Warn(err.Error())
+	}
 }
 
 func (p *Process) alert(ctx context.Context, s *kvm.Service, message string) {

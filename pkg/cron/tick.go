@@ -2,7 +2,9 @@ package cron
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -53,8 +55,8 @@ type Cron struct {
 	Warn  func(string)
 }
 
-// Tick runs the tasks that are due. An error says that the tick itself could not run; what single services met is in the
-// log alone.
+// Tick runs the tasks that are due. An error says that the tick itself or a whole task could not run, which keeps no other
+// task from running; what single services met is in the log alone.
 func (c *Cron) Tick(ctx context.Context, o Options) error {
 	tasks, err := c.chosen(o)
 	if err != nil {
@@ -66,17 +68,18 @@ func (c *Cron) Tick(ctx context.Context, o Options) error {
 		return err
 	}
 	c.Sink.Emit(event.TickStarted{At: event.At{Time: began}})
+	var errs []error
 	for _, t := range tasks {
 		if ctx.Err() != nil {
 			break
 		}
-		if err = c.run(ctx, t, last[t.Name], o); err != nil {
-			break
+		if err := c.run(ctx, t, last[t.Name], o); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", t.Name, err))
 		}
 	}
 	now := c.Clock.Now()
 	c.Sink.Emit(event.TickEnded{At: event.At{Time: now}, Took: now.Sub(began)})
-	return err
+	return errors.Join(errs...)
 }
 
 func (c *Cron) chosen(o Options) ([]Task, error) {
@@ -118,7 +121,6 @@ func (c *Cron) run(ctx context.Context, t Task, last kvm.TaskRun, o Options) err
 	report, err := c.guarded(ctx, t)
 	if err != nil {
 		report.Errors++
-		c.Warn(fmt.Sprintf("%s: %v", t.Name, err))
 	}
 	now := c.Clock.Now()
 	at := event.At{Time: now}
@@ -130,15 +132,13 @@ func (c *Cron) run(ctx context.Context, t Task, last kvm.TaskRun, o Options) err
 	result := fmt.Sprintf("processed: %d, errors: %d", report.Processed, report.Errors)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	if storeErr := c.Store.FinishTask(ctx, t.Name, c.Owner, now, result); storeErr != nil && err == nil {
-		err = storeErr
-	}
-	return err
+	return errors.Join(err, c.Store.FinishTask(ctx, t.Name, c.Owner, now, result))
 }
 
 func (c *Cron) guarded(ctx context.Context, t Task) (r Report, err error) {
 	defer func() {
 		if p := recover(); p != nil {
+			c.Warn(fmt.Sprintf("%s: panic: %v\n%s", t.Name, p, debug.Stack()))
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()

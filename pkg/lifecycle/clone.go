@@ -25,15 +25,11 @@ func (l *Lifecycle) cloneVM(ctx context.Context, s *kvm.Service) (pipeline.Resul
 		if res, free, err := l.claimVMID(ctx, c, s); err != nil || !free {
 			return res, err
 		}
-		if err := l.sendClone(ctx, c, s); err != nil {
-			return pipeline.Result{}, err
-		}
+		err = l.sendClone(ctx, c, s)
+	} else {
+		err = l.endClone(ctx, c, s)
 	}
-	if err := l.follow(ctx, c, s, taskClone, l.Settings.Wait); err != nil {
-		if !errors.Is(err, kvm.ErrStillRunning) && ctx.Err() == nil && s.Row.TaskUPID == "" {
-			// The task is over. What it left is looked at by the next run; the slot is others' turn.
-			err = l.freeSlot(ctx, s, err)
-		}
+	if err != nil {
 		return pipeline.Result{}, err
 	}
 	vm, err := l.readClone(ctx, c, s)
@@ -56,14 +52,19 @@ func (l *Lifecycle) claimVMID(ctx context.Context, c Cluster, s *kvm.Service) (r
 		}
 		if s.Row.CloneSent {
 			vm, err := l.readClone(ctx, c, s)
+			if err == nil && vm.Lock != "" {
+				return pipeline.Result{Wait: fmt.Sprintf("VM %d: locked by Proxmox (%s)", vm.VMID, vm.Lock)}, false, nil
+			}
+			if err == nil || errors.Is(err, kvm.ErrDenied) {
+				// Whosever it is, no clone to it is at work: a slot that an earlier run has left is others' turn.
+				err = l.freeSlot(ctx, s, err)
+			}
 			switch {
 			case errors.Is(err, kvm.ErrDenied):
 				// Another's, perhaps; but ours until it is known not to be.
 				return res, false, fmt.Errorf("VM %d exists and cannot be read, so it is not known whether it is our clone: %w", s.Row.VMID, err)
 			case err != nil:
 				return res, false, err
-			case vm.Lock != "":
-				return pipeline.Result{Wait: fmt.Sprintf("VM %d: locked by Proxmox (%s)", s.Row.VMID, vm.Lock)}, false, nil
 			case vm.Description == kvm.Mark(l.Installation, s.ID):
 				res, err = l.adoptClone(ctx, s, vm)
 				return res, false, err
@@ -84,17 +85,17 @@ func (l *Lifecycle) readClone(ctx context.Context, c Cluster, s *kvm.Service) (*
 	return l.read(ctx, c, s)
 }
 
-// sendClone requests the clone, when one of the node's slots is ours.
+// sendClone requests the clone, when one of the node's slots is ours, and sees its task through.
 func (l *Lifecycle) sendClone(ctx context.Context, c Cluster, s *kvm.Service) error {
 	tpl, err := l.templates.get(ctx, c, s)
 	if err != nil {
 		return err
 	}
-	release, err := l.slot(ctx, s, taskClone, tpl.Node, l.Settings.ClonesPerNode)
+	leave, err := l.slot(ctx, s, taskClone, tpl.Node, l.Settings.ClonesPerNode)
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer leave()
 	r := kvm.CloneRequest{Node: tpl.Node, Template: tpl.VMID, VMID: s.Row.VMID, Name: s.Row.Name,
 		Description: kvm.Mark(l.Installation, s.ID), Full: s.Package.FullClone}
 	if r.Full {
@@ -106,12 +107,22 @@ func (l *Lifecycle) sendClone(ctx context.Context, c Cluster, s *kvm.Service) er
 	}
 	err = l.begin(ctx, s, taskClone, func(ctx context.Context) (kvm.UPID, error) { return c.Clone(ctx, r) })
 	switch {
-	case errors.Is(err, kvm.ErrUnknown):
-		return err // it may be running: the slot stays taken
+	case s.Row.TaskUPID != "" && err != nil, errors.Is(err, kvm.ErrUnknown), errors.Is(err, kvm.ErrTaken):
+		return err // a clone of ours is or may be running: the slot stays taken until the next run has looked
 	case err != nil:
 		return l.freeSlot(ctx, s, err)
 	}
-	return l.follow(ctx, c, s, taskClone, l.Settings.Wait)
+	return l.endClone(ctx, c, s)
+}
+
+// endClone follows the clone's task. When that is over, however it ended, the slot is others' turn; what a failed one has
+// left is looked at by the next run.
+func (l *Lifecycle) endClone(ctx context.Context, c Cluster, s *kvm.Service) error {
+	err := l.follow(ctx, c, s, taskClone, l.Settings.Wait)
+	if s.Row.TaskUPID == "" {
+		return l.freeSlot(ctx, s, err)
+	}
+	return err
 }
 
 // freeSlot gives the slot back after err and answers with err, or with what is worse: a lost claim.
@@ -139,9 +150,6 @@ func (l *Lifecycle) adoptClone(ctx context.Context, s *kvm.Service, vm *kvm.VM) 
 		s.Row.MAC = vm.NIC.MAC
 	}
 	s.Seen = vm
-	if err := l.Store.FreeSlot(ctx, s, taskClone); err != nil {
-		return pipeline.Result{}, err
-	}
 	return pipeline.Result{}, nil
 }
 

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"context"
 	"net/netip"
+	"slices"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/pipeline"
@@ -51,16 +52,17 @@ func (l *Lifecycle) guestPassword(ctx context.Context, s *kvm.Service) (kvm.Secr
 	return password, l.Store.SetPassword(ctx, s, user, password)
 }
 
-// guest is what cloud-init configures: the first address of each family.
+// guest is what cloud-init configures: the first address of each family. A family that the product gives to DHCP now is
+// DHCP's, also when the service holds addresses of it from before.
 func guest(s *kvm.Service) kvm.CloudInit {
 	n := s.Package.Network
 	ci := kvm.CloudInit{User: s.Username, SSHKeys: s.SSHKeys, Search: s.Package.MainDomain,
 		IPConfig: kvm.IPConfig{DHCP4: n.DHCP4, DHCP6: n.DHCP6}}
-	if a, ok := kvm.First(s.Addrs, kvm.IPv4); ok {
+	if a, ok := kvm.First(s.Addrs, kvm.IPv4); ok && !n.DHCP4 {
 		ci.IPConfig.Addr4, ci.IPConfig.Gateway4 = netip.PrefixFrom(a.Addr, a.Bits), a.Gateway
 		ci.DNS = appendDNS(ci.DNS, a)
 	}
-	if a, ok := kvm.First(s.Addrs, kvm.IPv6); ok {
+	if a, ok := kvm.First(s.Addrs, kvm.IPv6); ok && !n.DHCP6 {
 		ci.IPConfig.Addr6, ci.IPConfig.Gateway6 = netip.PrefixFrom(a.Addr, a.Bits), a.Gateway
 		ci.DNS = appendDNS(ci.DNS, a)
 	}
@@ -69,7 +71,7 @@ func guest(s *kvm.Service) kvm.CloudInit {
 
 func appendDNS(list []netip.Addr, c kvm.Claim) []netip.Addr {
 	for _, d := range []netip.Addr{c.DNS1, c.DNS2} {
-		if d.IsValid() {
+		if d.IsValid() && !slices.Contains(list, d) {
 			list = append(list, d)
 		}
 	}

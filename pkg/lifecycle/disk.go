@@ -16,7 +16,11 @@ const (
 	taskDisk   = "disk"
 )
 
-const noAdditional = "skip — none"
+const (
+	noAdditional = "skip — none"
+	// The package wants one that it did not want when its row passed. WHMCS asks for the change of package by itself.
+	notMade = "skip — none was made"
+)
 
 const gib = 1 << 30
 
@@ -51,15 +55,21 @@ func (l *Lifecycle) limitSystemDisk(ctx context.Context, s *kvm.Service) (pipeli
 }
 
 func (l *Lifecycle) resizeAdditionalDisk(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
-	if s.Package.Additional.Size == 0 {
+	switch {
+	case s.Package.Additional.Size == 0:
 		return skip(noAdditional)
+	case s.Row.DiskSlot == "":
+		return skip(notMade)
 	}
 	return l.resize(ctx, s, s.Row.DiskSlot, s.Package.Additional.Size)
 }
 
 func (l *Lifecycle) limitAdditionalDisk(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
-	if s.Package.Additional.Size == 0 {
+	switch {
+	case s.Package.Additional.Size == 0:
 		return skip(noAdditional)
+	case s.Row.DiskSlot == "":
+		return skip(notMade)
 	}
 	return l.limit(ctx, s, s.Row.DiskSlot, s.Package.Additional.Limits)
 }
@@ -124,7 +134,8 @@ func (l *Lifecycle) createAdditionalDisk(ctx context.Context, s *kvm.Service) (p
 	if system == nil {
 		return pipeline.Result{}, fmt.Errorf("VM %d has no system disk", s.Row.VMID)
 	}
-	if s.Row.DiskSlot == "" {
+	_, filled := vm.VM().Keys[s.Row.DiskSlot]
+	if s.Row.DiskSlot == "" || filled && vm.VM().Disk(s.Row.DiskSlot) == nil { // somebody's CD drive was faster
 		if s.Row.DiskSlot, err = nextSlot(vm.VM()); err != nil {
 			return pipeline.Result{}, err
 		}

@@ -2,7 +2,9 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -41,7 +43,7 @@ func wantedNIC(s *kvm.Service, vm *kvm.VM) kvm.NIC {
 }
 
 // configureFirewall makes the VM's firewall the product's. A fresh VM's rules and sets are the template's, or were left
-// under its VMID: they go. Entries are written before the switch that makes them count.
+// under its VMID: they go. What somebody else changes meanwhile is looked at anew.
 func (l *Lifecycle) configureFirewall(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
 	if s.Package.Network.DHCP() {
 		return skip("skip — DHCP")
@@ -50,56 +52,57 @@ func (l *Lifecycle) configureFirewall(ctx context.Context, s *kvm.Service) (pipe
 	if err != nil {
 		return pipeline.Result{}, err
 	}
-	have, err := c.Firewall(ctx, vm)
-	if err != nil {
-		return pipeline.Result{}, err
-	}
-	want := s.Package.Firewall
 	var addrs []netip.Addr
-	if want.AntiSpoof {
+	if s.Package.Firewall.AntiSpoof {
 		for _, a := range s.Addrs {
 			addrs = append(addrs, a.Addr)
 		}
 	}
-	touched := false
-	act := func(change bool, do func(ctx context.Context) error) error {
-		if !change {
-			return nil
-		}
-		touched = true
-		return do(context.WithoutCancel(ctx))
-	}
-	if err := act(have.Rules > 0, func(ctx context.Context) error { return c.ClearRules(ctx, vm, have.Rules) }); err != nil {
-		return pipeline.Result{}, err
-	}
-	for name := range have.IPSets {
-		if err := act(name != ipSet || len(addrs) == 0, func(ctx context.Context) error { return c.DeleteIPSet(ctx, vm, name) }); err != nil {
+	for try := 0; ; try++ {
+		have, err := c.Firewall(ctx, vm)
+		if err != nil {
 			return pipeline.Result{}, err
+		}
+		changes := firewallChanges(c, vm, have, s.Package.Firewall, addrs)
+		switch {
+		case len(changes) == 0 && try > 0:
+			return pipeline.Result{}, nil
+		case len(changes) == 0:
+			return skip(noChange)
+		case try == digestTries:
+			return pipeline.Result{}, fmt.Errorf("VM %d: the firewall was accepted by Proxmox but did not take effect", s.Row.VMID)
+		}
+		for _, change := range changes {
+			if err = change(context.WithoutCancel(ctx)); err != nil {
+				break
+			}
+		}
+		if err != nil && (!errors.Is(err, kvm.ErrChanged) || try == digestTries-1) {
+			return pipeline.Result{}, err
+		}
+	}
+}
+
+// firewallChanges are the calls that make have the firewall that is wanted, in their order: entries are written before the
+// switch that makes them count. Each may be repeated.
+func firewallChanges(c Cluster, vm kvm.Owned, have kvm.FirewallState, want kvm.Firewall, addrs []netip.Addr) (changes []func(context.Context) error) {
+	if have.Rules > 0 {
+		changes = append(changes, func(ctx context.Context) error { return c.ClearRules(ctx, vm, have.Rules) })
+	}
+	for _, name := range slices.Sorted(maps.Keys(have.IPSets)) {
+		if name != ipSet || len(addrs) == 0 {
+			changes = append(changes, func(ctx context.Context) error { return c.DeleteIPSet(ctx, vm, name) })
 		}
 	}
 	entries, exists := have.IPSets[ipSet]
-	if len(addrs) > 0 {
-		if err := act(!exists || !sameEntries(entries, addrs), func(ctx context.Context) error {
-			return c.SetIPSet(ctx, vm, ipSet, exists, entries, addrs)
-		}); err != nil {
-			return pipeline.Result{}, err
-		}
+	if len(addrs) > 0 && !(exists && sameEntries(entries, addrs)) {
+		changes = append(changes, func(ctx context.Context) error { return c.SetIPSet(ctx, vm, ipSet, exists, entries, addrs) })
 	}
-	want.AntiSpoof = have.Options.AntiSpoof
-	if err := act(have.Options != want, func(ctx context.Context) error { return c.SetFirewall(ctx, vm, want) }); err != nil {
-		return pipeline.Result{}, err
+	want.AntiSpoof = have.Options.AntiSpoof // the set's existence, and no option
+	if have.Options != want {
+		changes = append(changes, func(ctx context.Context) error { return c.SetFirewall(ctx, vm, want) })
 	}
-	if !touched {
-		return skip(noChange)
-	}
-	if have, err = c.Firewall(ctx, vm); err != nil {
-		return pipeline.Result{}, err
-	}
-	want.AntiSpoof = have.Options.AntiSpoof
-	if have.Options != want || len(addrs) > 0 && !sameEntries(have.IPSets[ipSet], addrs) {
-		return pipeline.Result{}, fmt.Errorf("VM %d: the firewall was accepted by Proxmox but did not take effect", s.Row.VMID)
-	}
-	return pipeline.Result{}, nil
+	return changes
 }
 
 // sameEntries compares a set's entries, which Proxmox writes without the prefix length of a single address, with addrs.

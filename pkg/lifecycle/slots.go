@@ -38,14 +38,16 @@ func (q *slots) enter(ctx context.Context, key string, n int) (leave func(), err
 	}
 }
 
-// slot takes one of n slots of kind on node for s, waiting at most cron.wait; kvm.ErrBusy when there is none. The slot in
-// the database stays until FreeSlot: it counts the task, not the process. leave gives up the turn within this process.
+// slot takes one of n slots of kind on node for s. Where others hold them all it waits until cron.wait has passed since it
+// came, and is then kvm.ErrBusy. The slot in the database stays until FreeSlot: it counts the task, not the process. leave
+// gives up the turn within this process.
 func (l *Lifecycle) slot(ctx context.Context, s *kvm.Service, kind, node string, n int) (leave func(), err error) {
+	// Whoever has waited for a turn asks the database once in any case, but does not wait for as long again.
+	until := l.Clock.Now().Add(l.Settings.Wait)
 	leave, err = l.slots.enter(ctx, fmt.Sprintf("%d/%s/%s", s.Row.ServerID, node, kind), n)
 	if err != nil {
 		return nil, err
 	}
-	until := l.Clock.Now().Add(l.Settings.Wait)
 	for {
 		ok, err := l.Store.TakeSlot(ctx, s, kind, node, n)
 		if err == nil && !ok && !l.Clock.Now().Before(until) {

@@ -11,13 +11,13 @@ import (
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 )
 
-// allocateTries is how often addresses are picked anew because another process was faster.
-const allocateTries = 20
+// errAddressTaken: between the look and the insert another process claimed the address.
+type errAddressTaken struct{ addr netip.Addr }
 
-// errAddressTaken: between the look and the insert another process claimed one of the addresses.
-var errAddressTaken = errors.New("address taken meanwhile")
+func (e errAddressTaken) Error() string { return e.addr.String() + " was taken meanwhile" }
 
 // Allocate claims what pick chooses, writes the service's addresses to tblhosting and moves it to to, in one transaction.
+// When another process was faster, pick chooses again, without the address that was lost.
 // The unique key of the address is what keeps two services apart; the mutex only saves this process from racing itself.
 func (s *Store) Allocate(ctx context.Context, sv *kvm.Service, to kvm.Status,
 	pick func(pools []kvm.Pool, taken map[netip.Addr]struct{}) ([]kvm.Claim, error)) error {
@@ -28,19 +28,20 @@ func (s *Store) Allocate(ctx context.Context, sv *kvm.Service, to kvm.Status,
 	if err != nil {
 		return err
 	}
-	for try := 1; ; try++ {
-		taken, err := s.taken(ctx, sv.ID)
-		if err != nil {
-			return err
-		}
+	taken, err := s.taken(ctx, sv.ID)
+	if err != nil {
+		return err
+	}
+	for {
 		claims, err := pick(pools, taken)
 		if err != nil {
 			return err
 		}
-		err = s.claimAddresses(ctx, sv, to, claims)
-		if !errors.Is(err, errAddressTaken) || try == allocateTries {
+		var lost errAddressTaken
+		if err = s.claimAddresses(ctx, sv, to, claims); !errors.As(err, &lost) {
 			return err
 		}
+		taken[lost.addr.Unmap()] = struct{}{}
 	}
 }
 
@@ -51,13 +52,11 @@ func (s *Store) claimAddresses(ctx context.Context, sv *kvm.Service, to kvm.Stat
 	row.TaskKind, row.TaskUPID = "", ""
 	err := s.inTx(ctx, func(tx *sql.Tx) error {
 		for _, c := range claims {
-			_, err := tx.ExecContext(ctx, `INSERT INTO puq_proxmox_kvm_addresses
-				(address, service_id, position, pool_id, bridge, vlan, gateway, bits, dns1, dns2, state, claimed_at)
+			err := insertOver(ctx, tx, errAddressTaken{c.Addr},
+				`puq_proxmox_kvm_addresses`, `address = ? AND state = 'quarantined' AND until < UTC_TIMESTAMP(6)`, StoredAddr(c.Addr),
+				`INSERT INTO puq_proxmox_kvm_addresses (address, service_id, position, pool_id, bridge, vlan, gateway, bits, dns1, dns2, state, claimed_at)
 				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'claimed', UTC_TIMESTAMP(6))`,
 				StoredAddr(c.Addr), sv.ID, c.Position, c.PoolID, c.Bridge, c.VLAN, addrText(c.Gateway), c.Bits, addrText(c.DNS1), addrText(c.DNS2))
-			if duplicate(err) {
-				return errAddressTaken
-			}
 			if err != nil {
 				return err
 			}
@@ -68,9 +67,6 @@ func (s *Store) claimAddresses(ctx context.Context, sv *kvm.Service, to kvm.Stat
 		_, err := tx.ExecContext(ctx, `UPDATE tblhosting SET dedicatedip = ?, assignedips = ? WHERE id = ?`, dedicated, assigned, sv.ID)
 		return err
 	})
-	if errors.Is(err, errAddressTaken) {
-		return err
-	}
 	if err != nil {
 		return fmt.Errorf("claim the addresses of service %d: %w", sv.ID, err)
 	}
@@ -107,26 +103,23 @@ func addrText(a netip.Addr) string {
 
 // taken are the addresses that are given to anybody: by a claim of ours, or by any row of tblhosting whose service still
 // has them. Terminated, Cancelled and Fraud services that have no row of ours, or one that is removed, have given theirs
-// back. What is unreadable in tblhosting is no address.
+// back; so has the end of a quarantine. What is unreadable in tblhosting is no address.
 func (s *Store) taken(ctx context.Context, except int64) (map[netip.Addr]struct{}, error) {
-	if _, err := s.db.ExecContext(ctx, `DELETE FROM puq_proxmox_kvm_addresses WHERE state = 'quarantined' AND until < UTC_TIMESTAMP(6)`); err != nil && !notWon(err) {
-		return nil, fmt.Errorf("quarantined addresses: %w", err)
-	}
 	taken := map[netip.Addr]struct{}{}
 	add := func(text string) {
-		for _, f := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ';' || r == ' ' || r == '\t' || r == '\r' || r == '\n' }) {
+		for _, f := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(",;|/ \t\r\n", r) }) {
 			if a, err := netip.ParseAddr(f); err == nil {
 				taken[a.Unmap()] = struct{}{}
 			}
 		}
 	}
-	if err := s.each(ctx, `SELECT address, '' FROM puq_proxmox_kvm_addresses`, nil, add); err != nil {
+	if err := s.each(ctx, `SELECT address, '' FROM puq_proxmox_kvm_addresses WHERE NOT (state = 'quarantined' AND COALESCE(until < UTC_TIMESTAMP(6), 0))`, nil, add); err != nil {
 		return nil, fmt.Errorf("claimed addresses: %w", err)
 	}
 	err := s.each(ctx, `SELECT h.dedicatedip, h.assignedips FROM tblhosting h
 		LEFT JOIN puqProxmoxKVM_vm_info v ON v.service_id = h.id
 		WHERE (h.dedicatedip <> '' OR h.assignedips <> '') AND h.id <> ?
-		AND NOT (h.domainstatus IN ('Terminated', 'Cancelled', 'Fraud') AND (v.service_id IS NULL OR v.vm_status = 'remove'))`, []any{except}, add)
+		AND NOT (COALESCE(h.domainstatus, '') IN ('Terminated', 'Cancelled', 'Fraud') AND (v.service_id IS NULL OR COALESCE(v.vm_status, '') = 'remove'))`, []any{except}, add)
 	if err != nil {
 		return nil, fmt.Errorf("addresses in tblhosting: %w", err)
 	}

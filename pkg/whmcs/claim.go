@@ -72,14 +72,37 @@ func (s *Store) Claim(ctx context.Context, service int64, owner, seen string) (b
 	return n == 1, err
 }
 
-// RenewClaims makes all claims of owner hold for another ClaimLife.
+// RenewClaims makes all claims of owner hold for another ClaimLife. Each row is written by its key: a condition on
+// claim_owner alone would lock every row of the table, and wait for any transaction that hangs on one of them.
 func (s *Store) RenewClaims(ctx context.Context, owner string) error {
-	_, err := s.db.ExecContext(ctx, `UPDATE puqProxmoxKVM_vm_info SET claim_until = UTC_TIMESTAMP(6) + INTERVAL ? SECOND
-		WHERE claim_owner = ?`, int64(ClaimLife/time.Second), owner)
-	if err != nil && !notWon(err) {
+	held, err := s.heldBy(ctx, owner)
+	for _, service := range held {
+		_, renewErr := s.db.ExecContext(ctx, `UPDATE puqProxmoxKVM_vm_info SET claim_until = UTC_TIMESTAMP(6) + INTERVAL ? SECOND
+			WHERE service_id = ? AND claim_owner = ?`, int64(ClaimLife/time.Second), service, owner)
+		err = errors.Join(err, renewErr)
+	}
+	if err != nil {
 		return fmt.Errorf("renew claims: %w", err)
 	}
-	return err
+	return nil
+}
+
+// heldBy are the services that owner claims.
+func (s *Store) heldBy(ctx context.Context, owner string) ([]int64, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT service_id FROM puqProxmoxKVM_vm_info WHERE claim_owner = ?`, owner)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []int64
+	for rows.Next() {
+		var id int64
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		out = append(out, id)
+	}
+	return out, rows.Err()
 }
 
 // Release gives up owner's claim on the service and notes why its run stopped, "" = it did not.

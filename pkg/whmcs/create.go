@@ -11,9 +11,6 @@ import (
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 )
 
-// vmidTries is how often a VMID is chosen anew because another process was faster.
-const vmidTries = 50
-
 // Create makes the service's row at kvm.Creation: it checks the service and its product, names the VM, and reserves a
 // VMID, without a call to Proxmox. now, in WHMCS's zone, is for the name's macros. welcome, if not nil, goes into the
 // outbox in the same transaction.
@@ -32,12 +29,13 @@ func (s *Store) Create(ctx context.Context, id int64, now time.Time, welcome *kv
 	if sv.Package.MainDomain != "" {
 		sv.Domain += "." + sv.Package.MainDomain
 	}
-	for try := 1; ; try++ {
-		err := s.inTx(ctx, func(tx *sql.Tx) error { return s.insertOrder(ctx, tx, sv, welcome) })
-		if duplicate(err) && try < vmidTries {
-			continue
+	for from := sv.Package.FirstVMID; ; from = sv.Row.VMID + 1 {
+		if sv.Row.VMID, err = s.lowestVMID(ctx, id, from); err == nil {
+			err = s.inTx(ctx, func(tx *sql.Tx) error { return s.insertOrder(ctx, tx, sv, welcome) })
 		}
 		switch {
+		case errors.Is(err, errVMIDTaken):
+			continue
 		case errors.Is(err, kvm.ErrQueued):
 			return nil, err
 		case err != nil:
@@ -53,6 +51,7 @@ func (s *Store) orderable(ctx context.Context, id int64) (*kvm.Service, error) {
 	sv := &kvm.Service{ID: id}
 	var servertype string
 	var product int64
+	var row sql.NullInt64
 	var status, settings sql.NullString
 	quantity := "1"
 	if s.has("tblhosting", "qty") {
@@ -60,11 +59,11 @@ func (s *Store) orderable(ctx context.Context, id int64) (*kvm.Service, error) {
 	}
 	var qty int64
 	err := s.db.QueryRowContext(ctx, `SELECT h.userid, h.packageid, h.server, COALESCE(h.domainstatus, ''), COALESCE(h.domain, ''), COALESCE(h.username, ''), COALESCE(`+quantity+`, 1),
-		COALESCE(p.id, 0), COALESCE(p.servertype, ''), ps.settings, v.vm_status
+		COALESCE(p.id, 0), COALESCE(p.servertype, ''), ps.settings, v.service_id, v.vm_status
 		FROM tblhosting h LEFT JOIN tblproducts p ON p.id = h.packageid
 		LEFT JOIN puq_proxmox_kvm_product_settings ps ON ps.product_id = p.id
 		LEFT JOIN puqProxmoxKVM_vm_info v ON v.service_id = h.id WHERE h.id = ?`, id).
-		Scan(&sv.ClientID, &sv.ProductID, &sv.ServerID, &sv.State, &sv.Domain, &sv.Username, &qty, &product, &servertype, &settings, &status)
+		Scan(&sv.ClientID, &sv.ProductID, &sv.ServerID, &sv.State, &sv.Domain, &sv.Username, &qty, &product, &servertype, &settings, &row, &status)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return nil, kvm.Errorf(kvm.ErrNotFound, "service %d does not exist in WHMCS", id)
@@ -82,7 +81,11 @@ func (s *Store) orderable(ctx context.Context, id int64) (*kvm.Service, error) {
 	}
 	sv.Row.Status = kvm.Status(status.String)
 	switch sv.Row.Status {
-	case "", kvm.Remove:
+	case kvm.Remove:
+	case "":
+		if row.Valid {
+			return nil, kvm.WithHint(kvm.Errorf(kvm.ErrAdmin, "service %d has a row in puqProxmoxKVM_vm_info without a status, so nobody knows whether it has a VM", id), "puqkvm vm show %d", id)
+		}
 	case kvm.Ready:
 		return nil, kvm.WithHint(kvm.Errorf(kvm.ErrRefused, "service %d has a VM already", id), "puqkvm vm show %d", id)
 	case kvm.ErrorTerminate:
@@ -102,8 +105,7 @@ func (s *Store) orderable(ctx context.Context, id int64) (*kvm.Service, error) {
 
 // insertOrder writes the order: reservation, row, domain, mail.
 func (s *Store) insertOrder(ctx context.Context, tx *sql.Tx, sv *kvm.Service, welcome *kvm.Mail) error {
-	var err error
-	if sv.Row.VMID, err = reserveVMID(ctx, tx, sv.ID, sv.Package.FirstVMID); err != nil {
+	if err := reserveVMID(ctx, tx, sv.ID, sv.Row.VMID); err != nil {
 		return err
 	}
 	query := `INSERT INTO puqProxmoxKVM_vm_info (vm_id, vm_name, vm_status, server_id, status_since, queued_at, service_id) VALUES (?, ?, ?, ?, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), ?)`
@@ -113,7 +115,7 @@ func (s *Store) insertOrder(ctx context.Context, tx *sql.Tx, sv *kvm.Service, we
 		query = `UPDATE puqProxmoxKVM_vm_info SET vm_id = ?, vm_name = ?, vm_status = ?, server_id = ?, status_since = UTC_TIMESTAMP(6), queued_at = UTC_TIMESTAMP(6),
 			vm_node = '', vm_uuid = '', vm_net0_mac = NULL, clone_sent = 0, migrate_target = '', disk_slot = '', password_set = 0, suspended = 0,
 			task_kind = '', task_upid = '', message = NULL, alerted = 0
-			WHERE service_id = ? AND vm_status = ? AND (claim_owner IS NULL OR claim_until < UTC_TIMESTAMP(6))`
+			WHERE service_id = ? AND vm_status = ? AND (claim_owner IS NULL OR claim_until IS NULL OR claim_until < UTC_TIMESTAMP(6))`
 		args = append(args, string(kvm.Remove))
 	}
 	res, err := tx.ExecContext(ctx, query, args...)
@@ -135,53 +137,57 @@ func (s *Store) insertOrder(ctx context.Context, tx *sql.Tx, sv *kvm.Service, we
 	return insertMail(ctx, tx, *welcome, sv.ClientID)
 }
 
-// reserveVMID reserves the lowest VMID from first on that no reservation, no tombstone at rest, and no row of ours has.
-// That of two who choose the same one the second gets a duplicate key error is what keeps them apart.
-func reserveVMID(ctx context.Context, tx *sql.Tx, service int64, first int) (int, error) {
-	if _, err := tx.ExecContext(ctx, `DELETE FROM puq_proxmox_kvm_vmids WHERE state = 'tombstone' AND until < UTC_TIMESTAMP(6)`); err != nil {
+// lowestVMID is the lowest VMID from first on that no reservation, no tombstone at rest, and no row of another service
+// has: the PHP module's rows have no reservation.
+func (s *Store) lowestVMID(ctx context.Context, service int64, first int) (int, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT vmid FROM puq_proxmox_kvm_vmids WHERE vmid >= ? AND NOT (state = 'tombstone' AND COALESCE(until < UTC_TIMESTAMP(6), 0))
+		UNION SELECT vm_id FROM puqProxmoxKVM_vm_info WHERE vm_id >= ? AND service_id <> ? ORDER BY 1`, first, first, service)
+	if err != nil {
 		return 0, err
 	}
+	defer rows.Close()
 	next := first
-	for {
-		var reserved, used int
-		err := tx.QueryRowContext(ctx, `SELECT (SELECT COUNT(*) FROM puq_proxmox_kvm_vmids WHERE vmid = ?),
-			(SELECT COUNT(*) FROM puqProxmoxKVM_vm_info WHERE vm_id = ? AND service_id <> ?)`, next, next, service).Scan(&reserved, &used)
-		if err != nil {
+	for rows.Next() {
+		var used int
+		if err := rows.Scan(&used); err != nil {
 			return 0, err
 		}
-		if reserved == 0 && used == 0 {
+		if used > next {
 			break
 		}
-		if next++; reserved == 0 {
-			continue // a row of the PHP module's, which never reserved
-		}
-		// The end of the run of reservations that has next - 1 in it.
-		err = tx.QueryRowContext(ctx, `SELECT MIN(a.vmid) + 1 FROM puq_proxmox_kvm_vmids a
-			LEFT JOIN puq_proxmox_kvm_vmids b ON b.vmid = a.vmid + 1 WHERE a.vmid >= ? AND b.vmid IS NULL`, next-1).Scan(&next)
-		if err != nil {
-			return 0, err
-		}
+		next = used + 1
 	}
-	_, err := tx.ExecContext(ctx, `INSERT INTO puq_proxmox_kvm_vmids (vmid, service_id, state, reserved_at) VALUES (?, ?, 'reserved', UTC_TIMESTAMP(6))`, next, service)
-	return next, err
+	return next, rows.Err()
+}
+
+// errVMIDTaken: between the look and the insert another process reserved it.
+var errVMIDTaken = errors.New("VMID taken meanwhile")
+
+// reserveVMID reserves vmid. Of two who chose the same one the second gets errVMIDTaken, by the unique key.
+func reserveVMID(ctx context.Context, tx *sql.Tx, service int64, vmid int) error {
+	return insertOver(ctx, tx, errVMIDTaken, `puq_proxmox_kvm_vmids`, `vmid = ? AND state = 'tombstone' AND until < UTC_TIMESTAMP(6)`, vmid,
+		`INSERT INTO puq_proxmox_kvm_vmids (vmid, service_id, state, reserved_at) VALUES (?, ?, 'reserved', UTC_TIMESTAMP(6))`, vmid, service)
 }
 
 // NextVMID reserves the lowest free VMID above the service's present one, which it gives up: somebody else's VM has it.
 func (s *Store) NextVMID(ctx context.Context, sv *kvm.Service) error {
-	for try := 1; ; try++ {
-		row := sv.Row
-		err := s.inTx(ctx, func(tx *sql.Tx) error {
-			var err error
-			if row.VMID, err = reserveVMID(ctx, tx, sv.ID, sv.Row.VMID+1); err != nil {
+	row := sv.Row
+	row.CloneSent, row.Node = false, ""
+	for {
+		var err error
+		if row.VMID, err = s.lowestVMID(ctx, sv.ID, row.VMID+1); err != nil {
+			return fmt.Errorf("reserve a VMID for service %d: %w", sv.ID, err)
+		}
+		err = s.inTx(ctx, func(tx *sql.Tx) error {
+			if err := reserveVMID(ctx, tx, sv.ID, row.VMID); err != nil {
 				return err
 			}
-			row.CloneSent, row.Node = false, ""
 			if _, err := tx.ExecContext(ctx, `DELETE FROM puq_proxmox_kvm_vmids WHERE vmid = ? AND service_id = ?`, sv.Row.VMID, sv.ID); err != nil {
 				return err
 			}
 			return writeRow(ctx, tx, sv.ID, &row, row.Status)
 		})
-		if duplicate(err) && try < vmidTries {
+		if errors.Is(err, errVMIDTaken) {
 			continue
 		}
 		if err != nil {

@@ -29,11 +29,17 @@ func (s *Store) TaskRuns(ctx context.Context) (map[string]kvm.TaskRun, error) {
 	return out, rows.Err()
 }
 
-// ClaimTask stores now as the task's start where by then it is still due; false = another host has started it.
+// clockTolerance is how far a start may lie in the future, by the clock of a host that is ahead. One beyond that was
+// written while a clock was wrong, and must not keep the task from running until then.
+const clockTolerance = time.Hour
+
+// ClaimTask stores now as the task's start where by then it is still due; false = another host has started it. With an
+// interval of 0 it is always due.
 func (s *Store) ClaimTask(ctx context.Context, name, owner string, now time.Time, interval time.Duration) (bool, error) {
 	due := now.UTC().Truncate(time.Minute).Add(time.Minute - interval)
 	res, err := s.db.ExecContext(ctx, `UPDATE puq_proxmox_kvm_cron_tasks SET started_at = ?, owner = ?
-		WHERE name = ? AND (started_at IS NULL OR started_at < ?)`, now.UTC(), owner, name, due)
+		WHERE name = ? AND (started_at IS NULL OR started_at < ? OR started_at > ? OR ?)`,
+		now.UTC(), owner, name, due, now.UTC().Add(clockTolerance), interval <= 0)
 	if err == nil {
 		if n, rowsErr := res.RowsAffected(); rowsErr == nil && n == 1 {
 			return true, nil

@@ -102,8 +102,9 @@ func (d Database) config() *mysql.Config {
 		"sql_mode":                 "'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'",
 		"innodb_lock_wait_timeout": "20",
 		"lock_wait_timeout":        "50",
+		// What SET NAMES does, in the one statement that sets the rest.
+		"character_set_client": "utf8mb4", "character_set_connection": "utf8mb4", "character_set_results": "utf8mb4",
 	}
-	_ = c.Apply(mysql.Charset("utf8mb4", ""))
 	return c
 }
 

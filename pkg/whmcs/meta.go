@@ -13,7 +13,10 @@ import (
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 )
 
-const metaTable = "puq_proxmox_kvm_meta"
+const (
+	metaTable     = "puq_proxmox_kvm_meta"
+	settingsTable = "puq_proxmox_kvm_settings"
+)
 
 // Rows of the meta table.
 const (
@@ -54,11 +57,22 @@ func (st SchemaState) Err() error {
 
 // SchemaState looks at our tables as they are now.
 func (s *Store) SchemaState(ctx context.Context) (SchemaState, error) {
-	st := SchemaState{Want: schemaVersion}
 	have, err := readColumns(ctx, s.db, ownTables())
 	if err != nil {
-		return st, s.failed(err, "puqkvm's tables")
+		return SchemaState{}, s.failed(err, "puqkvm's tables")
 	}
+	version := ""
+	if have.has(metaTable, "value") {
+		if version, err = s.meta(ctx, s.db, metaVersion); err != nil {
+			return SchemaState{}, err
+		}
+	}
+	return schemaState(have, version)
+}
+
+// schemaState compares the columns, and the version in the meta table ("" = none), with what this program needs.
+func schemaState(have columns, version string) (SchemaState, error) {
+	st := SchemaState{Want: schemaVersion}
 	for _, t := range ownSchema() {
 		if have.table(t.name) == nil {
 			st.Missing = append(st.Missing, t.name)
@@ -70,18 +84,64 @@ func (s *Store) SchemaState(ctx context.Context) (SchemaState, error) {
 			}
 		}
 	}
-	if have.has(metaTable, "value") {
-		text, err := s.meta(ctx, s.db, metaVersion)
-		if err != nil {
-			return st, err
-		}
-		if text != "" {
-			if st.Have, err = strconv.Atoi(text); err != nil {
-				return st, kvm.Errorf(kvm.ErrAdmin, "%s: %s is %q, which is no number", metaTable, metaVersion, text)
-			}
+	if version != "" {
+		var err error
+		if st.Have, err = strconv.Atoi(version); err != nil {
+			return st, kvm.Errorf(kvm.ErrAdmin, "%s: %s is %q, which is no number", metaTable, metaVersion, version)
 		}
 	}
 	return st, nil
+}
+
+// Opened is what our tables said when the database was opened: what every command needs, read in one query.
+type Opened struct {
+	Schema   SchemaState
+	Settings map[string]string // that were set, by name
+
+	installation string
+}
+
+// Opened is what our tables said when the database was opened.
+func (s *Store) Opened() Opened { return s.opened }
+
+// readOpened reads the settings and the meta table, as far as they are there.
+func (s *Store) readOpened(ctx context.Context) (Opened, error) {
+	o := Opened{Settings: map[string]string{}}
+	version := ""
+	var parts []string
+	for _, table := range []string{settingsTable, metaTable} {
+		if s.has(table, "name") && s.has(table, "value") {
+			// The collation is said, for a table that somebody has converted must not make the union fail.
+			parts = append(parts, "SELECT '"+table+"', CONVERT(name USING utf8mb4) COLLATE utf8mb4_bin, CONVERT(COALESCE(value, '') USING utf8mb4) COLLATE utf8mb4_bin FROM "+table)
+		}
+	}
+	if len(parts) > 0 {
+		rows, err := s.db.QueryContext(ctx, strings.Join(parts, " UNION ALL "))
+		if err != nil {
+			return o, s.failed(err, "settings")
+		}
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var table, name, value string
+			if err := rows.Scan(&table, &name, &value); err != nil {
+				return o, s.failed(err, "settings")
+			}
+			switch {
+			case table == settingsTable:
+				o.Settings[name] = value
+			case name == metaVersion:
+				version = value
+			case name == metaInstallation:
+				o.installation = value
+			}
+		}
+		if err := rows.Err(); err != nil {
+			return o, s.failed(err, "settings")
+		}
+	}
+	var err error
+	o.Schema, err = schemaState(s.columns, version)
+	return o, err
 }
 
 // Check is nil when the program can work with our tables: see SchemaState.Err.
@@ -95,6 +155,9 @@ func (s *Store) Check(ctx context.Context) error {
 
 // Installation is this installation's random id, made by Migrate and never changed: part of the mark on each VM.
 func (s *Store) Installation(ctx context.Context) (string, error) {
+	if s.opened.installation != "" {
+		return s.opened.installation, nil
+	}
 	id, err := s.meta(ctx, s.db, metaInstallation)
 	if err == nil && id == "" {
 		err = kvm.WithHint(kvm.Errorf(kvm.ErrAdmin, "this installation has no id in %s", metaTable), "puqkvm db migrate")

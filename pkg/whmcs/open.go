@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/go-sql-driver/mysql"
@@ -33,6 +34,7 @@ type Store struct {
 	module  string
 	version string
 	columns columns // as they were when the database was opened
+	opened  Opened
 
 	allocate sync.Mutex // see Allocate
 }
@@ -90,14 +92,10 @@ func (s *Store) inspect(ctx context.Context) error {
 	if err := s.columns.check(whmcsNeeds, s.name); err != nil {
 		return err
 	}
-	if !s.has("puq_proxmox_kvm_settings", "value") {
-		return nil
-	}
-	settings, err := s.Settings(ctx)
-	if err != nil {
+	if s.opened, err = s.readOpened(ctx); err != nil {
 		return err
 	}
-	if m := settings["whmcs.module"]; m != "" {
+	if m := s.opened.Settings["whmcs.module"]; m != "" {
 		s.module = m
 	}
 	return nil
@@ -105,10 +103,7 @@ func (s *Store) inspect(ctx context.Context) error {
 
 // galera says whether the server is a node of a Galera cluster, and notes its version.
 func (s *Store) galera(ctx context.Context) (bool, error) {
-	if err := s.db.QueryRowContext(ctx, "SELECT VERSION()").Scan(&s.version); err != nil {
-		return false, err
-	}
-	rows, err := s.db.QueryContext(ctx, "SHOW VARIABLES LIKE 'wsrep\\_on'")
+	rows, err := s.db.QueryContext(ctx, "SHOW VARIABLES WHERE Variable_name IN ('version', 'wsrep_on')")
 	if err != nil {
 		return false, err
 	}
@@ -119,7 +114,12 @@ func (s *Store) galera(ctx context.Context) (bool, error) {
 		if err := rows.Scan(&name, &value); err != nil {
 			return false, err
 		}
-		on = value == "ON"
+		switch strings.ToLower(name) {
+		case "version":
+			s.version = value
+		case "wsrep_on":
+			on = value == "ON"
+		}
 	}
 	return on, rows.Err()
 }

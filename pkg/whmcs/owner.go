@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // NewOwner is the token under which this process holds claims: host, boot, pid namespace, pid, start time, random. Two
@@ -31,7 +33,8 @@ func NewOwner() (string, error) {
 		host = host[:60]
 	}
 	pid := os.Getpid()
-	return strings.Join([]string{host, bootID(), pidNamespace(), strconv.Itoa(pid), startTime(pid), hex.EncodeToString(random)}, "/"), nil
+	start, _ := startTime("/proc", pid) // "" = nobody will ever take it for dead
+	return strings.Join([]string{host, bootID(), pidNamespace(), strconv.Itoa(pid), start, hex.EncodeToString(random)}, "/"), nil
 }
 
 // ownerDead says that the process behind owner is certainly dead: it ran since this host's boot, in this pid namespace,
@@ -42,13 +45,16 @@ func ownerDead(owner string) bool {
 		return false
 	}
 	pid, err := strconv.Atoi(f[3])
-	if err != nil {
-		return false
+	return err == nil && pid > 0 && gone("/proc", pid, f[4])
+}
+
+// gone says that the process pid that began at start has certainly ended. Where proc hides other users' processes
+// (hidepid), only the kernel's answer that there is no such process counts.
+func gone(proc string, pid int, start string) bool {
+	if now, known := startTime(proc, pid); known {
+		return now != start
 	}
-	if _, err := os.Stat("/proc/self/stat"); err != nil {
-		return false
-	}
-	return startTime(pid) != f[4]
+	return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 }
 
 func bootID() string {
@@ -67,18 +73,21 @@ func pidNamespace() string {
 	return strings.Trim(strings.TrimPrefix(ns, "pid:"), "[]")
 }
 
-// startTime is the process's start in clock ticks since boot (field 22 of /proc/PID/stat), "" when there is none. A
-// zombie has ended: it counts as gone.
-func startTime(pid int) string {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+// startTime is the process's start in clock ticks since boot (field 22 of proc/PID/stat), "" for a zombie, which has
+// ended. known is false where it cannot be read.
+func startTime(proc string, pid int) (start string, known bool) {
+	stat, err := os.ReadFile(proc + "/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return ""
+		return "", false
 	}
 	// The name in field 2 may hold blanks and brackets; what follows its last bracket starts with field 3.
 	i := bytes.LastIndexByte(stat, ')')
 	f := strings.Fields(string(stat[i+1:]))
-	if i < 0 || len(f) < 20 || f[0] == "Z" || f[0] == "X" {
-		return ""
+	switch {
+	case i < 0 || len(f) < 20:
+		return "", false
+	case f[0] == "Z" || f[0] == "X":
+		return "", true
 	}
-	return f[19]
+	return f[19], true
 }

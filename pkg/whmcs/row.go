@@ -121,6 +121,27 @@ func (s *Store) inTx(ctx context.Context, f func(tx *sql.Tx) error) error {
 	}
 }
 
+// insertOver inserts a row whose unique key may be held by a row that is over, and then takes its place; else the error is
+// taken. over is the condition for that row, of which id is the argument. The insert comes first, and a look before the
+// DELETE: one that finds nothing would lock a gap, and one that finds a living row would wait for those who want it too.
+func insertOver(ctx context.Context, tx *sql.Tx, taken error, table, over string, id any, insert string, args ...any) error {
+	_, err := tx.ExecContext(ctx, insert, args...)
+	if !duplicate(err) {
+		return err
+	}
+	var n int64
+	if err := tx.QueryRowContext(ctx, `SELECT COUNT(*) FROM `+table+` WHERE `+over, id).Scan(&n); err != nil || n == 0 {
+		return errors.Join(err, taken)
+	}
+	if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE `+over, id); err != nil {
+		return err
+	}
+	if _, err = tx.ExecContext(ctx, insert, args...); duplicate(err) {
+		return taken
+	}
+	return err
+}
+
 // SetPassword stores the guest's user and password in tblhosting, the password encrypted, and notes that this deploy has
 // made them.
 func (s *Store) SetPassword(ctx context.Context, sv *kvm.Service, user string, password kvm.Secret) error {

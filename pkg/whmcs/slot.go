@@ -26,7 +26,7 @@ func (s *Store) TakeSlot(ctx context.Context, sv *kvm.Service, kind, node string
 		return true, nil
 	}
 	_, err = s.db.ExecContext(ctx, `DELETE t FROM puq_proxmox_kvm_slots t LEFT JOIN puqProxmoxKVM_vm_info v ON v.service_id = t.service_id
-		WHERE (t.server_id = ? AND t.node = ? AND t.kind = ? AND (v.service_id IS NULL OR v.vm_status <> t.vm_status)) OR (t.service_id = ? AND t.kind = ?)`,
+		WHERE (t.server_id = ? AND t.node = ? AND t.kind = ? AND COALESCE(v.vm_status, '') <> t.vm_status) OR (t.service_id = ? AND t.kind = ?)`,
 		sv.Row.ServerID, node, kind, sv.ID, kind)
 	if err != nil {
 		return fail(err)

@@ -1,0 +1,163 @@
+package cmd
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/clock"
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/pve/pvesim"
+)
+
+// build builds a program as make build does, and gives its path.
+func build(b *testing.B, path string) string {
+	b.Helper()
+	out := filepath.Join(b.TempDir(), filepath.Base(path))
+	c := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, path)
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if text, err := c.CombinedOutput(); err != nil {
+		b.Fatalf("%v\n%s", err, text)
+	}
+	return out
+}
+
+// processes are runs of a program as processes of their own.
+type processes struct {
+	wall []time.Duration
+	rss  int64 // the most of any, KiB
+}
+
+// measure runs the command n times.
+func measure(b *testing.B, n int, bare string, env []string, args ...string) processes {
+	b.Helper()
+	var p processes
+	for range n {
+		c := exec.Command(bare, append([]string{"run"}, args...)...)
+		c.Env = append([]string{"TZ=UTC", "PATH=" + os.Getenv("PATH")}, env...)
+		c.Stderr = os.Stderr
+		out, err := c.Output()
+		if err != nil {
+			b.Fatal(err)
+		}
+		var micros, rss int64
+		if _, err := fmt.Sscan(string(out), &micros, &rss); err != nil {
+			b.Fatalf("%q: %v", out, err)
+		}
+		p.wall, p.rss = append(p.wall, time.Duration(micros)*time.Microsecond), max(p.rss, rss)
+	}
+	slices.Sort(p.wall)
+	return p
+}
+
+func (p processes) min() float64    { return milliseconds(p.wall[0]) }
+func (p processes) median() float64 { return milliseconds(p.wall[len(p.wall)/2]) }
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// report reports figures by unit, and hides the time of the benchmark itself, which says nothing.
+func report(b *testing.B, figures map[string]float64) {
+	b.ReportMetric(0, "ns/op")
+	for unit, f := range figures {
+		b.ReportMetric(f, unit)
+	}
+}
+
+// BenchmarkStartup is the program's size, and what it takes to start and print its version, beside /bin/true.
+func BenchmarkStartup(b *testing.B) {
+	puqkvm, bare := build(b, module), build(b, module+"/cmd/testdata/bare")
+	info, err := os.Stat(puqkvm)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		nothing := measure(b, 30, bare, nil, "/bin/true")
+		version := measure(b, 30, bare, nil, puqkvm, "version")
+		report(b, map[string]float64{"MB": float64(info.Size()) / 1e6, "ms-min": version.min(), "ms-median": version.median(), "ms-true-median": nothing.median()})
+	}
+}
+
+// BenchmarkIdleTick is a tick with nothing to do in an installation of 100 000 services, as a process of its own, beside
+// one that only connects and asks one question.
+func BenchmarkIdleTick(b *testing.B) {
+	puqkvm, bare := build(b, module), build(b, module+"/cmd/testdata/bare")
+	w := newWorld(b, scene{})
+	w.crowd()
+	w.ok("cron") // the first start of a task makes its row
+	w.sim.ResetRequests()
+	for b.Loop() {
+		least := measure(b, 10, bare, nil, bare, "select", w.db.DSN)
+		tick := measure(b, 10, bare, w.env, puqkvm, "cron", "--force")
+		if n := len(w.sim.Requests()); n != 0 {
+			b.Fatalf("%d requests to Proxmox", n)
+		}
+		seen := w.statements()
+		w.tick()
+		report(b, map[string]float64{"ms-min": tick.min(), "ms-median": tick.median(), "ms-bare-min": least.min(), "ms-bare-median": least.median(),
+			"statements": float64(len(seen())), "pve-requests": float64(len(w.sim.Requests())), "MB-rss": float64(tick.rss) / 1000})
+	}
+}
+
+// crowd adds 100 000 services that are ready.
+func (w *world) crowd() {
+	w.t.Helper()
+	w.order(1)
+	w.tick()
+	w.settle(1)
+	digits := "(SELECT 0 d UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3 UNION ALL SELECT 4 UNION ALL SELECT 5 UNION ALL SELECT 6 UNION ALL SELECT 7 UNION ALL SELECT 8 UNION ALL SELECT 9)"
+	number := "100000 + a.d + 10 * b.d + 100 * c.d + 1000 * e.d + 10000 * f.d"
+	from := " x, " + strings.Join([]string{digits + " a", digits + " b", digits + " c", digits + " e", digits + " f"}, ", ")
+	for table, id := range map[string]string{"tblhosting": "id", "puqProxmoxKVM_vm_info": "service_id"} {
+		columns := w.db.Text("SELECT GROUP_CONCAT(COLUMN_NAME) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? AND COLUMN_NAME <> ?", table, id)
+		w.db.Exec("INSERT INTO " + table + " (" + id + ", " + columns + ") SELECT " + number + ", x." + strings.ReplaceAll(columns, ",", ", x.") + " FROM " + table + from + " WHERE x." + id + " = 1")
+	}
+	if n := w.db.Text("SELECT COUNT(*) FROM puqProxmoxKVM_vm_info WHERE vm_status = 'ready'"); n != "100001" {
+		w.t.Fatalf("%s services are ready", n)
+	}
+}
+
+// benchSpeed is how much faster than real the cluster of the deploys works. The program's own work does not get faster,
+// so the cluster's seconds hold that much more of it.
+const benchSpeed = 10
+
+// BenchmarkDeploy is ticks that make orders running VMs: the time by the cluster's clock, the Proxmox requests of a VM
+// beside the polls of tasks, and the statements of a row.
+func BenchmarkDeploy(b *testing.B) {
+	for _, n := range []int{1, 10, 50} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for b.Loop() {
+				w := newWorld(b, scene{model: pvesim.SmallMachine(), clock: clock.NewScaled(epoch, benchSpeed)})
+				var ids []int64
+				for id := range int64(n) {
+					ids = append(ids, 6000+id)
+				}
+				w.order(ids...)
+				seen := w.statements()
+				w.sim.ResetRequests()
+				began, ticks := w.clock.Now(), 0
+				for left := true; left; ticks++ {
+					w.tick()
+					left = slices.ContainsFunc(ids, func(id int64) bool { return w.status(id) != kvm.Ready })
+				}
+				took := w.clock.Now().Sub(began)
+				statements := len(seen())
+				w.settle(ids...)
+				requests, polls := 0, 0
+				for row, count := range w.sim.Counts() {
+					requests += count
+					if strings.Contains(row, "/tasks/{upid}/status") {
+						polls += count
+					}
+				}
+				const rows = 15
+				report(b, map[string]float64{"s-cluster": took.Seconds(), "ticks": float64(ticks), "pve-requests/VM": float64(requests-polls) / float64(n),
+					"polls/VM": float64(polls) / float64(n), "statements/row": float64(statements) / float64(n*rows)})
+			}
+		})
+	}
+}

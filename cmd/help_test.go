@@ -1,0 +1,131 @@
+package cmd
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+// leaves are the commands that do something, by their path.
+func leaves(c *cobra.Command) map[string]*cobra.Command {
+	out := map[string]*cobra.Command{}
+	for _, sub := range c.Commands() {
+		for path, leaf := range leaves(sub) {
+			out[path] = leaf
+		}
+	}
+	if !c.HasSubCommands() {
+		out[c.CommandPath()] = c
+	}
+	return out
+}
+
+// TestHelp: the help of every command says what it is for, its exit codes, and gives examples that would be understood.
+func TestHelp(t *testing.T) {
+	all := leaves(newRootCmd(&app{}))
+	if len(all) < 20 {
+		t.Fatalf("only %d commands", len(all))
+	}
+	for path, c := range all {
+		if c.Short == "" || strings.Count(c.Long, "Exit codes:") != 1 || c.Example == "" {
+			t.Errorf("%s: short %q, example %q, long %q", path, c.Short, c.Example, c.Long)
+		}
+		for line := range strings.SplitSeq(c.Example, "\n") {
+			checkExample(t, path, line)
+		}
+		for _, line := range strings.Split(c.Long+"\n"+c.Example, "\n") {
+			if len([]rune(line)) > 160 {
+				t.Errorf("%s: a line of %d characters: %s", path, len([]rune(line)), line)
+			}
+		}
+	}
+}
+
+// checkExample reads an example as the program would.
+func checkExample(t *testing.T, path, line string) {
+	t.Helper()
+	_, words, found := strings.Cut(line, "puqkvm ")
+	if !found {
+		if !strings.Contains(line, "make demo") {
+			t.Errorf("%s: the example %q has no puqkvm in it", path, line)
+		}
+		return
+	}
+	words, _, _ = strings.Cut(words, "   ") // a remark
+	words, _, _ = strings.Cut(words, " <")
+	words, _, _ = strings.Cut(words, " >")
+	root := newRootCmd(&app{})
+	c, args, err := root.Find(strings.Fields(words))
+	if err != nil || c.CommandPath() != path {
+		t.Errorf("%s: the example %q is %s: %v", path, line, c.CommandPath(), err)
+		return
+	}
+	if err := c.ParseFlags(args); err != nil {
+		t.Errorf("%s: the example %q: %v", path, line, err)
+	}
+	if err := c.ValidateArgs(c.Flags().Args()); err != nil {
+		t.Errorf("%s: the example %q: %v", path, line, err)
+	}
+}
+
+// TestJSON: with --output json every command, done or refused, writes JSON and nothing else to stdout, and says the rest
+// on stderr as warnings.
+func TestJSON(t *testing.T) {
+	w := newWorld(t, scene{})
+	w.order(5546)
+	w.tick()
+	w.service(5547)
+	runs := map[string][][]string{
+		"puqkvm cron":             {{"--force"}, {"--list"}, {"--task=nothing"}},
+		"puqkvm create":           {{"5547"}, {"5547"}, {"5546"}, {"9"}, {"5547", "--wait"}, {"x"}, {}},
+		"puqkvm vm list":          {{}, {"--status=ready"}, {"--node=none"}, {"--server=x"}},
+		"puqkvm vm show":          {{"5546"}, {"5547"}, {"9"}},
+		"puqkvm vm log":           {{"5546"}, {"5547"}, {"9"}},
+		"puqkvm product show":     {{"1"}, {"9"}},
+		"puqkvm product set":      {{"1", "cpu=2"}, {"1", "cpu=x"}, {"1"}},
+		"puqkvm product check":    {{"1"}, {"9"}},
+		"puqkvm server list":      {{}},
+		"puqkvm server set":       {{"1", "--fingerprint", w.pve.Fingerprint}, {"1"}, {"9", "--insecure"}},
+		"puqkvm server test":      {{"1"}, {"1", "--product=1"}, {"9"}},
+		"puqkvm ippool add":       {{"--server=1", "--gateway=198.51.100.1/24", "--first=198.51.100.10", "--last=198.51.100.20"}, {"--server=1"}},
+		"puqkvm ippool list":      {{}, {"--server=9"}},
+		"puqkvm ippool edit":      {{"2", "--last=198.51.100.30"}, {"2"}},
+		"puqkvm ippool remove":    {{"2"}, {"2"}},
+		"puqkvm ippool release":   {{"192.0.2.77", "--confirm"}, {"192.0.2.77"}},
+		"puqkvm settings show":    {{}, {"--sources"}},
+		"puqkvm settings set":     {{"cron.wait", "300"}, {"cron.wait", "--default"}, {"cron.wait"}, {"x", "y"}},
+		"puqkvm db migrate":       {{}, {"--plan"}},
+		"puqkvm version":          {{}, {"x"}},
+		"puqkvm completion":       {{"tcsh"}}, // the script itself is no JSON
+		"puqkvm simulate":         {{"--speed=-1"}},
+		"puqkvm demo":             {{}},
+		"puqkvm no such command ": {{}},
+	}
+	for path := range leaves(newRootCmd(&app{})) {
+		if runs[path] == nil {
+			t.Errorf("%s: is not run here", path)
+		}
+	}
+	for path, all := range runs {
+		for _, args := range all {
+			args = append(append(strings.Fields(path)[1:], "--output", "json"), args...)
+			out, errs, code := w.run(args...)
+			if out == "" && code == exitQueued && strings.HasSuffix(path, "create") {
+				t.Errorf("%s: exit 10 and nothing said", args)
+			}
+			// A command that tells of events has said so with them; its last word is on stderr.
+			events := strings.HasPrefix(out, `{"event":`)
+			if out == "" && code == exitRefused && path == "puqkvm cron" {
+				events = true
+			} else if err := checkJSON(out); err != nil {
+				t.Errorf("%s: exit %d: %v\n%s", args, code, err, errs)
+			}
+			for line := range strings.SplitSeq(strings.TrimSuffix(errs, "\n"), "\n") {
+				if line != "" && !strings.HasPrefix(line, "Warning: ") && !events {
+					t.Errorf("%s: on stderr: %s", args, line)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,204 @@
+package lifecycle_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/lifecycle"
+)
+
+var errDead = errors.New("the process is dead")
+
+// fuse ends a process after its at-th call to the database or to Proxmox took effect and before anybody saw the answer:
+// no later call has any effect. at 0 = never. It counts the calls.
+type fuse struct {
+	mu    sync.Mutex
+	at    int
+	calls []string
+}
+
+func (f *fuse) blown() bool {
+	if f == nil {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.at > 0 && len(f.calls) >= f.at
+}
+
+func (f *fuse) do(name string, call func() error) error {
+	if f.blown() {
+		return errDead
+	}
+	err := call()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, name)
+	if f.at > 0 && len(f.calls) >= f.at {
+		return fmt.Errorf("%s: %w", name, errDead)
+	}
+	return err
+}
+
+type fusedStore struct {
+	lifecycle.Store
+	f *fuse
+}
+
+func (s fusedStore) Move(ctx context.Context, sv *kvm.Service, to kvm.Status) error {
+	return s.f.do("Move "+string(to), func() error { return s.Store.Move(ctx, sv, to) })
+}
+
+func (s fusedStore) RecordRun(ctx context.Context, r *kvm.Run) error {
+	return s.f.do("RecordRun", func() error { return s.Store.RecordRun(ctx, r) })
+}
+
+func (s fusedStore) Save(ctx context.Context, sv *kvm.Service) error {
+	return s.f.do("Save at "+string(sv.Row.Status), func() error { return s.Store.Save(ctx, sv) })
+}
+
+func (s fusedStore) NextVMID(ctx context.Context, sv *kvm.Service) error {
+	return s.f.do("NextVMID", func() error { return s.Store.NextVMID(ctx, sv) })
+}
+
+func (s fusedStore) Allocate(ctx context.Context, sv *kvm.Service, to kvm.Status, pick func([]kvm.Pool, map[netip.Addr]struct{}) ([]kvm.Claim, error)) error {
+	return s.f.do("Allocate", func() error { return s.Store.Allocate(ctx, sv, to, pick) })
+}
+
+func (s fusedStore) SetPassword(ctx context.Context, sv *kvm.Service, user string, password kvm.Secret) error {
+	return s.f.do("SetPassword", func() error { return s.Store.SetPassword(ctx, sv, user, password) })
+}
+
+func (s fusedStore) Password(ctx context.Context, sv *kvm.Service) (p kvm.Secret, err error) {
+	err = s.f.do("Password", func() error { p, err = s.Store.Password(ctx, sv); return err })
+	return p, err
+}
+
+func (s fusedStore) MoveWithMail(ctx context.Context, sv *kvm.Service, to kvm.Status, m kvm.Mail) error {
+	return s.f.do("MoveWithMail", func() error { return s.Store.MoveWithMail(ctx, sv, to, m) })
+}
+
+func (s fusedStore) TakeSlot(ctx context.Context, sv *kvm.Service, kind, node string, n int) (ok bool, err error) {
+	err = s.f.do("TakeSlot", func() error { ok, err = s.Store.TakeSlot(ctx, sv, kind, node, n); return err })
+	return ok, err
+}
+
+func (s fusedStore) FreeSlot(ctx context.Context, sv *kvm.Service, kind string) error {
+	return s.f.do("FreeSlot", func() error { return s.Store.FreeSlot(ctx, sv, kind) })
+}
+
+func (s fusedStore) Zones(ctx context.Context) (z []string, err error) {
+	err = s.f.do("Zones", func() error { z, err = s.Store.Zones(ctx); return err })
+	return z, err
+}
+
+type fusedCluster struct {
+	lifecycle.Cluster
+	f *fuse
+}
+
+func (c fusedCluster) Place(ctx context.Context, vmid int) (p kvm.Place, found bool, err error) {
+	err = c.f.do("Place", func() error { p, found, err = c.Cluster.Place(ctx, vmid); return err })
+	return p, found, err
+}
+
+func (c fusedCluster) Free(ctx context.Context, vmid int) (free bool, err error) {
+	err = c.f.do("Free", func() error { free, err = c.Cluster.Free(ctx, vmid); return err })
+	return free, err
+}
+
+func (c fusedCluster) VM(ctx context.Context, node string, vmid int) (vm *kvm.VM, err error) {
+	err = c.f.do("VM", func() error { vm, err = c.Cluster.VM(ctx, node, vmid); return err })
+	return vm, err
+}
+
+func (c fusedCluster) Nodes(ctx context.Context) (n []kvm.Node, err error) {
+	err = c.f.do("Nodes", func() error { n, err = c.Cluster.Nodes(ctx); return err })
+	return n, err
+}
+
+func (c fusedCluster) Storages(ctx context.Context, node string) (s []kvm.Storage, err error) {
+	err = c.f.do("Storages", func() error { s, err = c.Cluster.Storages(ctx, node); return err })
+	return s, err
+}
+
+func (c fusedCluster) Wait(ctx context.Context, id kvm.UPID, limit time.Duration) error {
+	return c.f.do("Wait", func() error { return c.Cluster.Wait(ctx, id, limit) })
+}
+
+func (c fusedCluster) Clone(ctx context.Context, r kvm.CloneRequest) (id kvm.UPID, err error) {
+	err = c.f.do("Clone", func() error { id, err = c.Cluster.Clone(ctx, r); return err })
+	return id, err
+}
+
+func (c fusedCluster) MigrateCheck(ctx context.Context, vm kvm.Owned, target string) (why string, err error) {
+	err = c.f.do("MigrateCheck", func() error { why, err = c.Cluster.MigrateCheck(ctx, vm, target); return err })
+	return why, err
+}
+
+func (c fusedCluster) Migrate(ctx context.Context, vm kvm.Owned, target, storage string) (id kvm.UPID, err error) {
+	err = c.f.do("Migrate", func() error { id, err = c.Cluster.Migrate(ctx, vm, target, storage); return err })
+	return id, err
+}
+
+func (c fusedCluster) SetCPU(ctx context.Context, vm kvm.Owned, cores int, memory int64, onboot bool) error {
+	return c.f.do("SetCPU", func() error { return c.Cluster.SetCPU(ctx, vm, cores, memory, onboot) })
+}
+
+func (c fusedCluster) Resize(ctx context.Context, vm kvm.Owned, slot string, size int) (id kvm.UPID, err error) {
+	err = c.f.do("Resize "+slot, func() error { id, err = c.Cluster.Resize(ctx, vm, slot, size); return err })
+	return id, err
+}
+
+func (c fusedCluster) SetLimits(ctx context.Context, vm kvm.Owned, slot string, l kvm.Limits) error {
+	return c.f.do("SetLimits "+slot, func() error { return c.Cluster.SetLimits(ctx, vm, slot, l) })
+}
+
+func (c fusedCluster) AddDisk(ctx context.Context, vm kvm.Owned, slot, storage string, size int) (id kvm.UPID, err error) {
+	err = c.f.do("AddDisk", func() error { id, err = c.Cluster.AddDisk(ctx, vm, slot, storage, size); return err })
+	return id, err
+}
+
+func (c fusedCluster) SetNIC(ctx context.Context, vm kvm.Owned, nic kvm.NIC) error {
+	return c.f.do("SetNIC", func() error { return c.Cluster.SetNIC(ctx, vm, nic) })
+}
+
+func (c fusedCluster) SetCloudInit(ctx context.Context, vm kvm.Owned, ci kvm.CloudInit) error {
+	return c.f.do("SetCloudInit", func() error { return c.Cluster.SetCloudInit(ctx, vm, ci) })
+}
+
+func (c fusedCluster) Start(ctx context.Context, vm kvm.Owned) (id kvm.UPID, err error) {
+	err = c.f.do("Start", func() error { id, err = c.Cluster.Start(ctx, vm); return err })
+	return id, err
+}
+
+func (c fusedCluster) Power(ctx context.Context, vm kvm.Owned) (power kvm.Power, lock string, err error) {
+	err = c.f.do("Power", func() error { power, lock, err = c.Cluster.Power(ctx, vm); return err })
+	return power, lock, err
+}
+
+func (c fusedCluster) Firewall(ctx context.Context, vm kvm.Owned) (st kvm.FirewallState, err error) {
+	err = c.f.do("Firewall", func() error { st, err = c.Cluster.Firewall(ctx, vm); return err })
+	return st, err
+}
+
+func (c fusedCluster) SetFirewall(ctx context.Context, vm kvm.Owned, f kvm.Firewall) error {
+	return c.f.do("SetFirewall", func() error { return c.Cluster.SetFirewall(ctx, vm, f) })
+}
+
+func (c fusedCluster) SetIPSet(ctx context.Context, vm kvm.Owned, name string, exists bool, have []string, addrs []netip.Addr) error {
+	return c.f.do("SetIPSet", func() error { return c.Cluster.SetIPSet(ctx, vm, name, exists, have, addrs) })
+}
+
+func (c fusedCluster) DeleteIPSet(ctx context.Context, vm kvm.Owned, name string) error {
+	return c.f.do("DeleteIPSet", func() error { return c.Cluster.DeleteIPSet(ctx, vm, name) })
+}
+
+func (c fusedCluster) ClearRules(ctx context.Context, vm kvm.Owned, n int) error {
+	return c.f.do("ClearRules", func() error { return c.Cluster.ClearRules(ctx, vm, n) })
+}
