@@ -167,7 +167,6 @@ func TestKilledAtStatements(t *testing.T) {
 func killAtStatements(t *testing.T, random *rand.Rand, points int) {
 	w := newWorld(t, scene{})
 	w.everyRow()
-	w.realMails()
 	tap, env := w.tap()
 	all := []int64{7000}
 	w.order(7000)
@@ -344,7 +343,6 @@ func TestKilledBetweenPasswordAndCloudInit(t *testing.T) {
 func TestKilledWhileMailing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, scene{})
-	w.realMails()
 	w.order(7000)
 	w.api.Hang(1, true)
 	c := w.start(nil, "cron", "--force")

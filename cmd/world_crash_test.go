@@ -237,14 +237,6 @@ func (w *world) minutesLater(n int) {
 	}
 }
 
-// realMails makes the trace of a sent mail show the service's domain, as WHMCS's do by which one service's mails are told
-// from another's.
-func (w *world) realMails() {
-	w.t.Helper()
-	w.db.Exec(`CREATE TRIGGER real_mails BEFORE INSERT ON tblemails FOR EACH ROW
-		SET NEW.message = CONCAT('<p>', (SELECT domain FROM tblhosting WHERE id = SUBSTRING(NEW.message, 9)), '</p>')`)
-}
-
 // eventually waits until what is so.
 func (w *world) eventually(what string, so func() bool) {
 	w.t.Helper()

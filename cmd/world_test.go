@@ -3,7 +3,6 @@ package cmd
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -94,7 +93,11 @@ func newWorld(t testing.TB, s scene) *world {
 	t.Cleanup(func() { _ = w.pve.Close() })
 	w.api, err = apisim.Start("127.0.0.1:0", apisim.Options{Identifier: "puqkvm", Secret: testAPISecret, Templates: []string{readyTemplate, welcomeTemplate},
 		Trace: func(ctx context.Context, m apisim.Mail) error {
-			_, err := whmcstest.AddEmail(ctx, w.db, whmcstest.Email{ClientID: 42, Subject: m.Template, Message: fmt.Sprintf("service %d", m.ServiceID)})
+			var domain string
+			if err := w.db.QueryRowContext(ctx, "SELECT domain FROM tblhosting WHERE id = ?", m.ServiceID).Scan(&domain); err != nil {
+				return err
+			}
+			_, err := whmcstest.AddEmail(ctx, w.db, whmcstest.Email{ClientID: 42, Subject: m.Template, Message: "<p>" + domain + "</p>"})
 			return err
 		}})
 	if err != nil {

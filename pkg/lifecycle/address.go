@@ -3,11 +3,15 @@ package lifecycle
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/ipam"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/pipeline"
 )
+
+// allocatePatience is how long a service may take to get its addresses, its turn included.
+const allocatePatience = time.Minute
 
 // wanted are how many addresses of each family the package asks for; a family that DHCP serves needs none.
 func wanted(n kvm.Network) (v4, v6 int) {
@@ -26,6 +30,9 @@ func (l *Lifecycle) allocateIP(_ context.Context, s *kvm.Service) (pipeline.Resu
 	n := s.Package.Network
 	v4, v6 := wanted(n)
 	res := pipeline.Result{Commit: func(ctx context.Context) error {
+		// Services of one process queue for this; each has waited for those before it.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), allocatePatience)
+		defer cancel()
 		return l.Store.Allocate(ctx, s, kvm.SetIP, func(pools []kvm.Pool, taken map[netip.Addr]struct{}) ([]kvm.Claim, error) {
 			return pick(s, pools, taken, v4, v6)
 		})

@@ -55,11 +55,12 @@ func (l *Lifecycle) claimVMID(ctx context.Context, c Cluster, s *kvm.Service) (r
 			if err == nil && vm.Lock != "" {
 				return pipeline.Result{Wait: fmt.Sprintf("VM %d: locked by Proxmox (%s)", vm.VMID, vm.Lock)}, false, nil
 			}
-			if err == nil || errors.Is(err, kvm.ErrDenied) {
+			if err == nil || errors.Is(err, kvm.ErrDenied) || errors.Is(err, kvm.ErrForeign) {
 				// Whosever it is, no clone to it is at work: a slot that an earlier run has left is others' turn.
 				err = l.freeSlot(ctx, s, err)
 			}
 			switch {
+			case errors.Is(err, kvm.ErrForeign): // a container
 			case errors.Is(err, kvm.ErrDenied):
 				// Another's, perhaps; but ours until it is known not to be.
 				return res, false, fmt.Errorf("VM %d exists and cannot be read, so it is not known whether it is our clone: %w", s.Row.VMID, err)
@@ -142,10 +143,10 @@ func (l *Lifecycle) adoptClone(ctx context.Context, s *kvm.Service, vm *kvm.VM) 
 		return pipeline.Result{}, kvm.WithHint(kvm.Errorf(kvm.ErrAdmin, "VM %d has no SMBIOS UUID, which proves whose it is", vm.VMID),
 			"give the template %d an smbios1 uuid (any change of its options in Proxmox makes one)", s.Package.Template)
 	}
-	s.Row.UUID, s.Row.Node = vm.UUID, vm.Node
-	if !s.Row.HasUUID(vm.UUID) || len(s.Row.UUIDs) == 0 {
+	if !s.Row.HasUUID(vm.UUID) {
 		s.Row.UUIDs = append(s.Row.UUIDs, vm.UUID)
 	}
+	s.Row.UUID, s.Row.Node = vm.UUID, vm.Node
 	if vm.NIC != nil && s.Row.MAC == "" {
 		s.Row.MAC = vm.NIC.MAC
 	}
@@ -168,11 +169,12 @@ func newTemplates() *templates { return &templates{good: map[templateKey]*kvm.VM
 
 // get is the product's template, checked: it exists, is a template, and can tell the guest its addresses.
 func (t *templates) get(ctx context.Context, c Cluster, s *kvm.Service) (*kvm.VM, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	key := templateKey{s.Row.ServerID, s.Package.Template}
-	if vm := t.good[key]; vm != nil {
-		return vm, nil
+	t.mu.Lock()
+	known := t.good[key]
+	t.mu.Unlock()
+	if known != nil {
+		return known, nil
 	}
 	hint := func(err error) error {
 		return kvm.WithHint(err, "puqkvm product set %d template=VMID, or mend the template in Proxmox", s.ProductID)
@@ -200,6 +202,8 @@ func (t *templates) get(ctx context.Context, c Cluster, s *kvm.Service) (*kvm.VM
 	case vm.SystemSlot == "":
 		return nil, hint(kvm.Errorf(kvm.ErrInvalid, "template %d (setting template of product %d) has no disk", key.vmid, s.ProductID))
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.good[key] = vm
 	return vm, nil
 }

@@ -2,11 +2,14 @@ package lifecycle
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/pipeline"
+	"golang.org/x/crypto/ssh"
 )
 
 // configureCloudInit tells the guest its user, password and first addresses. The password is made and stored once a
@@ -22,8 +25,10 @@ func (l *Lifecycle) configureCloudInit(ctx context.Context, s *kvm.Service) (pip
 	}
 	ci := guest(s)
 	ci.Password = password
+	dropped := 0
+	ci.SSHKeys, dropped = publicKeys(s.SSHKeys)
 	sent := false
-	return l.configure(ctx, s, change{kind: taskConfig, what: "cloud-init",
+	res, err := l.configure(ctx, s, change{kind: taskConfig, what: "cloud-init",
 		// A password cannot be read back: that it was sent is what can be known.
 		same: func(vm *kvm.VM) bool { return sent && vm.CIUser == ci.User },
 		send: func(ctx context.Context, c Cluster, vm kvm.Owned) (kvm.UPID, error) {
@@ -31,6 +36,29 @@ func (l *Lifecycle) configureCloudInit(ctx context.Context, s *kvm.Service) (pip
 			sent = err == nil
 			return "", err
 		}})
+	if err == nil && dropped > 0 {
+		res.Note = fmt.Sprintf("SSH Key: left out %d that are no public key", dropped)
+	}
+	return res, err
+}
+
+// publicKeys are the lines of a customer's text that are public keys, and how many are not: Proxmox would refuse them all
+// for one, and a slip of the keyboard must not stop an order.
+func publicKeys(text string) (keys string, dropped int) {
+	var good []string
+	for _, line := range strings.Split(text, "\n") {
+		line = strings.TrimSpace(line)
+		if line == "" {
+			continue
+		}
+		// ParseAuthorizedKey takes the type from the key itself; ssh-keygen wants the line to say the same.
+		if key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line)); err != nil || !strings.Contains(line, key.Type()+" ") {
+			dropped++
+			continue
+		}
+		good = append(good, line)
+	}
+	return strings.Join(good, "\n"), dropped
 }
 
 // guestPassword is the password of this deploy; the first time it is made and stored, with the user's name.

@@ -146,22 +146,21 @@ func TestWrongKeyThatDecrypts(t *testing.T) {
 	}
 }
 
-// TestBadSSHKey: a key that Proxmox does not take is an error that says so, without the password in it.
+// TestBadSSHKey: what a customer wrote that is no public key is left out, the title says so, and the order goes on.
 func TestBadSSHKey(t *testing.T) {
 	t.Parallel()
+	const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAMCYyZwaeGMUOFrhxHVsJ1CxJFXZCXZc6FPJhGWK2Sb me@example.com"
 	for _, version := range versions {
 		w := newWorld(t, version)
 		id := w.order()
-		w.db.AddCustomField(whmcstest.CustomField{ProductID: 1, Name: "SSH Key", ServiceID: id, Value: "my key"})
-		out := w.run(id, allRows)
-		_, plain := w.password(id)
-		if !errors.Is(out.Err, kvm.ErrInvalid) || out.At != from(rowCloudinit) || !strings.Contains(out.Message, "SSH public key validation error") || strings.Contains(out.Message, plain) {
-			t.Errorf("%s: %+v", version, out.Outcome)
+		w.db.AddCustomField(whmcstest.CustomField{ProductID: 1, Name: "SSH Key", ServiceID: id, Value: "my key\r\n" + key})
+		w.reach(id, rowFirewall)
+		out := w.run(id, rowCloudinit)
+		if out.note("Configure cloud-init") != "SSH Key: left out 1 that are no public key" {
+			t.Errorf("%s: %+v, %q", version, out.Outcome, out.note("Configure cloud-init"))
 		}
-		w.db.Exec("UPDATE tblcustomfieldsvalues SET value = ''")
-		w.reach(id, allRows)
-		if _, again := w.password(id); again != plain {
-			t.Errorf("%s: another password", version)
+		if got := w.vm(id).Config["sshkeys"]; !strings.Contains(got, "AAAAC3NzaC1lZDI1NTE5") || strings.Contains(got, "my") {
+			t.Errorf("%s: sshkeys %q", version, got)
 		}
 	}
 }

@@ -56,11 +56,18 @@ func skip(note string) (pipeline.Result, error) { return pipeline.Result{Note: n
 // row wraps a row's function with what stops every row: rows of WHMCS that are wrong, and a service that WHMCS has ended.
 func (l *Lifecycle) row(do func(ctx context.Context, s *kvm.Service) (pipeline.Result, error)) func(context.Context, *kvm.Service) (pipeline.Result, error) {
 	return func(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
+		ended := s.State != "Active" && s.State != "Pending" && s.State != "Suspended"
+		if s.Row.Status == kvm.SetDNS && (s.Problem != nil || ended) {
+			// It may stay here for long, and a slot that a killed run has left would be missing to others.
+			if err := l.Store.FreeSlot(ctx, s, taskClone); err != nil {
+				return pipeline.Result{}, err
+			}
+		}
 		switch {
+		case ended:
+			return pipeline.Result{Wait: fmt.Sprintf("WHMCS: the service is %s; nothing is done until it is Active again or terminated", s.State)}, nil
 		case s.Problem != nil:
 			return pipeline.Result{}, s.Problem
-		case s.State != "Active" && s.State != "Pending" && s.State != "Suspended":
-			return pipeline.Result{Wait: fmt.Sprintf("WHMCS: the service is %s; nothing is done until it is Active again or terminated", s.State)}, nil
 		}
 		return do(ctx, s)
 	}
@@ -127,6 +134,9 @@ func (l *Lifecycle) read(ctx context.Context, c Cluster, s *kvm.Service) (*kvm.V
 		return nil, kvm.WithHint(fmt.Errorf("VM %d is not listed by the cluster; whether it is gone is not known", s.Row.VMID),
 			"look for it in Proxmox; the token needs VM.Audit on /vms/%d", s.Row.VMID)
 	}
+	if place.Container {
+		return nil, kvm.Errorf(kvm.ErrForeign, "guest %d on %s is a container, not a VM of this service", s.Row.VMID, place.Node)
+	}
 	vm, err := c.VM(ctx, place.Node, s.Row.VMID)
 	if err != nil {
 		return nil, err
@@ -188,7 +198,7 @@ func (l *Lifecycle) configure(ctx context.Context, s *kvm.Service, ch change) (p
 		return pipeline.Result{}, err
 	}
 	sent := s.Row.TaskUPID != "" && s.Row.TaskKind == ch.kind
-	if err := l.follow(ctx, c, s, ch.kind, l.Settings.Wait); err != nil {
+	if err := l.follow(ctx, c, s, ch.kind, l.Settings.Wait); err != nil && !errors.Is(err, kvm.ErrChanged) {
 		return pipeline.Result{}, err
 	}
 	for try := 1; ; try++ {
@@ -202,13 +212,13 @@ func (l *Lifecycle) configure(ctx context.Context, s *kvm.Service, ch change) (p
 			return skip(noChange)
 		}
 		err = l.begin(ctx, s, ch.kind, func(ctx context.Context) (kvm.UPID, error) { return ch.send(ctx, c, vm) })
+		if err == nil {
+			err = l.follow(ctx, c, s, ch.kind, l.Settings.Wait)
+		}
 		sent = true
 		s.Seen = nil
 		if errors.Is(err, kvm.ErrChanged) && try < digestTries {
 			continue
-		}
-		if err == nil {
-			err = l.follow(ctx, c, s, ch.kind, l.Settings.Wait)
 		}
 		if err != nil {
 			return pipeline.Result{}, err

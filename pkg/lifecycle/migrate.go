@@ -24,7 +24,6 @@ func (l *Lifecycle) migrate(ctx context.Context, s *kvm.Service) (pipeline.Resul
 	if err != nil {
 		return pipeline.Result{}, err
 	}
-	resumed := s.Row.TaskUPID != "" && s.Row.TaskKind == taskMigrate
 	if err := l.follow(ctx, c, s, taskMigrate, l.Settings.MigrationTimeout); err != nil {
 		return l.stay(s, err)
 	}
@@ -47,9 +46,6 @@ func (l *Lifecycle) migrate(ctx context.Context, s *kvm.Service) (pipeline.Resul
 	moved, err := l.arrived(ctx, c, s)
 	if err != nil || moved {
 		return pipeline.Result{}, err
-	}
-	if resumed {
-		return pipeline.Result{}, fmt.Errorf("VM %d: the migration to %s ended OK, but the VM is on %s", s.Row.VMID, s.Row.MigrateTarget, s.Row.Node)
 	}
 	if _, vm, err = l.look(ctx, s); err != nil {
 		return pipeline.Result{}, err

@@ -167,7 +167,7 @@ func (e *Engine) row(ctx context.Context, st *Step, s *kvm.Service, sink event.S
 	case errors.Is(err, kvm.ErrBusy), errors.Is(err, kvm.ErrStillRunning):
 		out.Message = "waiting on " + err.Error()
 	default:
-		out.Message, out.Err = err.Error(), err
+		out.Message, out.Err = words(err), err
 		if st.OnFail != "" && st.OnFail != st.From && !errors.Is(err, kvm.ErrMoved) {
 			if moveErr := e.Store.Move(ctx, s, st.OnFail); moveErr != nil {
 				out.Message, out.Err = moveErr.Error(), moveErr
@@ -182,6 +182,14 @@ func (e *Engine) row(ctx context.Context, st *Step, s *kvm.Service, sink event.S
 		e.store(ctx, run)
 	}
 	return out
+}
+
+// words are what err says and how to mend it, on one line.
+func words(err error) string {
+	if hint := kvm.Hint(err); hint != "" {
+		return err.Error() + "; mend: " + hint
+	}
+	return err.Error()
 }
 
 func (e *Engine) do(ctx context.Context, st *Step, s *kvm.Service) (res Result, err error) {

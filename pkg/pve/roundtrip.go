@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"io"
 	"net"
 	"net/http"
@@ -213,13 +214,16 @@ func (t *roundTripper) debugLine(req *http.Request, x *exchange, took time.Durat
 	return fmt.Sprintf("%s -> %s (%d bytes, %dms)", line, redact(result, secrets), len(x.body), took.Milliseconds())
 }
 
-// redact puts text on one line and takes secrets out of it. What is shorter than four bytes is no secret worth a text
+// redact puts text on one line and takes secrets out of it, also as a form or a page would repeat them. What is shorter than four bytes is no secret worth a text
 // full of stars.
 func redact(s string, secrets []string) string {
 	s = oneLine(s)
 	for _, secret := range secrets {
-		if secret = oneLine(secret); len(secret) >= 4 {
-			s = strings.ReplaceAll(s, secret, "***")
+		if secret = oneLine(secret); len(secret) < 4 {
+			continue
+		}
+		for _, form := range []string{secret, url.QueryEscape(secret), url.PathEscape(secret), html.EscapeString(secret)} {
+			s = strings.ReplaceAll(s, form, "***")
 		}
 	}
 	return s

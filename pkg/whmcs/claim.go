@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
@@ -45,7 +46,8 @@ func (s *Store) Pending(ctx context.Context, statuses []kvm.Status, stuckAfter t
 func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?, ", n), ", ") }
 
 // Claim takes the service for owner. It is won when nobody holds it, when the holder (seen, as the list gave it) has
-// fallen silent, or when the holder is certainly dead. The holder of a claim alone writes the service's row.
+// fallen silent, or when the holder is certainly dead; an end that lies further ahead than any holder sets it is nonsense,
+// and holds nothing. The holder of a claim alone writes the service's row.
 func (s *Store) Claim(ctx context.Context, service int64, owner, seen string) (bool, error) {
 	dead := ""
 	if seen != "" && ownerDead(seen) {
@@ -53,8 +55,9 @@ func (s *Store) Claim(ctx context.Context, service int64, owner, seen string) (b
 	}
 	res, err := s.db.ExecContext(ctx, `UPDATE puqProxmoxKVM_vm_info
 		SET claim_owner = ?, claim_until = UTC_TIMESTAMP(6) + INTERVAL ? SECOND
-		WHERE service_id = ? AND (claim_owner IS NULL OR claim_until IS NULL OR claim_until < UTC_TIMESTAMP(6) OR claim_owner = NULLIF(?, ''))`,
-		owner, int64(ClaimLife/time.Second), service, dead)
+		WHERE service_id = ? AND (claim_owner IS NULL OR claim_until IS NULL OR claim_until < UTC_TIMESTAMP(6)
+			OR claim_until > UTC_TIMESTAMP(6) + INTERVAL ? SECOND OR claim_owner = NULLIF(?, ''))`,
+		owner, int64(ClaimLife/time.Second), service, int64(2*ClaimLife/time.Second), dead)
 	if notWon(err) {
 		return false, nil
 	}
@@ -147,9 +150,9 @@ func duplicate(err error) bool {
 	return errors.As(err, &e) && e.Number == 1062
 }
 
-// clean makes text fit for a message column: at most 2000 characters, none above U+FFFF.
+// clean makes text fit for a message column: one line of at most 2000 characters, none above U+FFFF.
 func clean(text string) string {
-	r := []rune(text)
+	r := []rune(strings.Join(strings.FieldsFunc(text, func(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) }), " "))
 	if len(r) > 2000 {
 		r = r[:2000]
 	}

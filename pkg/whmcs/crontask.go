@@ -54,6 +54,10 @@ func (s *Store) ClaimTask(ctx context.Context, name, owner string, now time.Time
 		return false, fmt.Errorf("claim the cron task %s: %w", name, err)
 	}
 	n, err := res.RowsAffected()
+	if err == nil && n == 0 && interval <= 0 { // forced, and another one's very first start came between
+		_, err = s.db.ExecContext(ctx, `UPDATE puq_proxmox_kvm_cron_tasks SET started_at = ?, owner = ? WHERE name = ?`, now.UTC(), owner, name)
+		return err == nil, err
+	}
 	return n == 1, err
 }
 

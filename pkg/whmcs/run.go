@@ -14,14 +14,19 @@ import (
 // runsKept is how many runs of a service are stored.
 const runsKept = 50
 
-// RecordRun stores r, the first time as a new row. A run that stopped at its first row just as the stored one before it
-// did (same status, same message) only raises that one's count: a service that waits for a day has one row, not 1440.
+// RecordRun stores r, the first time as a new row. A run that stopped just as the stored one before it did (same statuses,
+// same message) only raises that one's count: a service that waits for a day has one row, not 1440.
 func (s *Store) RecordRun(ctx context.Context, r *kvm.Run) error {
 	steps, err := json.Marshal(r.Steps)
 	if err != nil {
 		return fmt.Errorf("run of service %d: %w", r.ServiceID, err)
 	}
 	if r.ID != 0 {
+		if r.Result == kvm.RunError || r.Result == kvm.RunWaiting {
+			if merged, err := s.mergeRun(ctx, r); merged || err != nil {
+				return s.runWritten(r, err)
+			}
+		}
 		return s.runWritten(r, s.execOnce(ctx, `UPDATE puq_proxmox_kvm_runs SET result = ?, to_status = ?, message = ?, ended_at = ?, steps = ? WHERE id = ?`,
 			r.Result, string(r.To), clean(r.Message), nullTime(r.Ended), string(steps), r.ID))
 	}
@@ -52,6 +57,30 @@ func (s *Store) RecordRun(ctx context.Context, r *kvm.Run) error {
 		return fmt.Errorf("run of service %d: %w", r.ServiceID, err)
 	}
 	return s.runWritten(r, s.trimRuns(ctx, r.ServiceID))
+}
+
+// mergeRun raises the count of the stored run before r where that ended just as r has, and takes r's own row away.
+func (s *Store) mergeRun(ctx context.Context, r *kvm.Run) (bool, error) {
+	var before int64
+	err := s.db.QueryRowContext(ctx, `SELECT id FROM puq_proxmox_kvm_runs WHERE service_id = ? AND id < ? ORDER BY id DESC LIMIT 1`, r.ServiceID, r.ID).Scan(&before)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	res, err := s.db.ExecContext(ctx, `UPDATE puq_proxmox_kvm_runs SET repeats = repeats + 1, ended_at = ?
+		WHERE id = ? AND action = ? AND result = ? AND from_status = ? AND to_status = ? AND message = ?`,
+		nullTime(r.Ended), before, r.Action, r.Result, string(r.From), string(r.To), clean(r.Message))
+	if err != nil {
+		return false, err
+	}
+	if n, err := res.RowsAffected(); err != nil || n != 1 {
+		return false, err
+	}
+	own := r.ID
+	r.ID = before
+	return true, s.execOnce(ctx, `DELETE FROM puq_proxmox_kvm_runs WHERE id = ?`, own)
 }
 
 func (s *Store) runWritten(r *kvm.Run, err error) error {

@@ -40,7 +40,7 @@ func (v Server) Address() string {
 	return v.IP
 }
 
-const serverQuery = `SELECT v.id, v.name, v.hostname, v.ipaddress, COALESCE(v.port, 0), v.username, v.password, v.secure, v.active, v.disabled,
+const serverQuery = `SELECT v.id, v.name, v.hostname, v.ipaddress, COALESCE(v.port, 0), v.username, v.password, v.secure, v.active <> 0, v.disabled <> 0,
 	v.assignedips, v.type, COALESCE(ss.settings, '{}')
 	FROM tblservers v LEFT JOIN puq_proxmox_kvm_server_settings ss ON ss.server_id = v.id `
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html"
 	"net/http"
 	"net/url"
 	"strings"
@@ -169,7 +170,7 @@ func hider(secrets ...kvm.Secret) *strings.Replacer {
 			continue
 		}
 		text := s.Reveal()
-		for _, form := range []string{text, url.QueryEscape(text), url.PathEscape(text)} {
+		for _, form := range []string{text, url.QueryEscape(text), url.PathEscape(text), html.EscapeString(text)} {
 			pairs = append(pairs, form, "***")
 		}
 	}
