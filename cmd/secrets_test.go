@@ -194,10 +194,10 @@ func TestSecrets(t *testing.T) {
 		h.sim.AddFault(pvesim.Fault{Method: "GET", Path: "/cluster/nextid", Count: 1, Status: 500, Reason: "root@pam!whmcs=" + secretToken}),
 		h.sim.AddFault(pvesim.Fault{Method: "POST", Path: "/nodes/{node}/qemu/{vmid}/clone", Count: 1, Status: 403, Reason: secretToken}),
 		h.sim.AddFault(pvesim.Fault{Method: "GET", Path: "/cluster/resources", Count: 1, Status: 500, Body: `{"data":null,"message":"` + secretToken + `"}`}),
-		h.sim.AddFault(pvesim.Fault{Method: "POST", Path: "/access/ticket", Count: 1, Status: 500, Reason: "password " + secretTicket + " refused"}),
+		h.sim.AddFault(pvesim.Fault{Method: "POST", Path: "/access/ticket", Count: 1, Status: 500, Reason: "password " + secretTicket + " (" + url.QueryEscape(secretTicket) + ") refused"}),
 		h.sim.AddFault(pvesim.Fault{Method: "POST", Path: "/access/ticket", Count: 1, Status: 500, Body: `{"data":null,"message":"` + forms(secretTicket)["JSON"] + `"}`}),
 	}
-	for _, message := range []string{"Authentication Failed: " + secretAPI, url.QueryEscape(secretAPI) + " " + secretAccessKey} {
+	for _, message := range []string{"Authentication Failed: " + secretAPI, url.QueryEscape(secretAPI) + " " + secretAccessKey, html.EscapeString(secretAccessKey)} {
 		h.api.Refuse(1, message)
 		h.api.RefuseWith(1, 403, message)
 	}

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
 )
 
 const resourcesPath = "/cluster/resources"
@@ -26,7 +26,7 @@ func (v Version) AtLeast(major, minor int) bool {
 	return v.Major > major || v.Major == major && v.Minor >= minor
 }
 
-var versionPattern = regexp.MustCompile(`^(\d{1,4})\.(\d{1,4})(?:[.-](\d{1,6}))?`)
+var versionPattern = pattern.New(`^(\d{1,4})\.(\d{1,4})(?:[.-](\d{1,6}))?`)
 
 // Version is the version of the node that answers, asked for once in the Client's life.
 func (c *Client) Version(ctx context.Context) (Version, error) {

@@ -2,12 +2,12 @@ package pve
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
 )
 
 // pair is one key=value of a property string.
@@ -98,7 +98,7 @@ func (d drive) storage() string {
 	return name
 }
 
-var cloudInitVolume = regexp.MustCompile(`[:/]vm-\d+-cloudinit(\.\w+)?$|:cloudinit$`)
+var cloudInitVolume = pattern.New(`[:/]vm-\d+-cloudinit(\.\w+)?$|:cloudinit$`)
 
 func (d drive) cloudInit() bool { return cloudInitVolume.MatchString(d.volume) }
 
@@ -156,7 +156,7 @@ func decimal(f float64) string {
 	return strconv.FormatFloat(f, 'f', -1, 64)
 }
 
-var slotPattern = regexp.MustCompile(`^(?:(scsi)([0-9]|[12][0-9]|30)|(virtio)([0-9]|1[0-5])|(sata)([0-5])|(ide)([0-3]))$`)
+var slotPattern = pattern.New(`^(?:(scsi)([0-9]|[12][0-9]|30)|(virtio)([0-9]|1[0-5])|(sata)([0-5])|(ide)([0-3]))$`)
 
 // slotOrder is the place of a drive slot among all: scsi, virtio, sata, ide, each by number. ok is false where s is none.
 func slotOrder(s string) (order int, ok bool) {

@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
 )
 
 // Error is a call that Proxmox refused, or that got no answer (Status 0). errors.Is finds the sentinel of package kvm
@@ -72,22 +72,22 @@ type refusal struct {
 
 type class struct {
 	kind    error
-	pattern *regexp.Regexp
+	pattern *pattern.Pattern
 }
 
 // classes are Proxmox's own words, from the source and recordings of qemu-server 7.4 to 9.2. The first match counts.
 var classes = []class{
-	{kvm.ErrUnknown, regexp.MustCompile(`^unexpected status|^interrupted by signal|^received interrupt|^no such task`)},
-	{kvm.ErrChanged, regexp.MustCompile(`checksum miss?match|detected modified configuration`)},
-	{kvm.ErrUnreachable, regexp.MustCompile(`no quorum|cluster not ready|^hostname lookup '.*' failed`)},
-	{kvm.ErrBusy, regexp.MustCompile(`VM is locked|can't lock file .*got timeout|cfs-lock .* error|got lock (request )?timeout|can't a(c)?quire lock`)},
-	{kvm.ErrNotHere, regexp.MustCompile(`Configuration file '.*' does not exist|unable to find configuration file for VM|no such VM\b`)},
-	{kvm.ErrTaken, regexp.MustCompile(`unable to create VM \d+: config file already exists|\bVM \d+ already exists`)},
-	{kvm.ErrState, regexp.MustCompile(`VM \d+ already running|VM \d+ (is )?not running|VM quit/powerdown failed|` +
+	{kvm.ErrUnknown, pattern.New(`^unexpected status|^interrupted by signal|^received interrupt|^no such task`)},
+	{kvm.ErrChanged, pattern.New(`checksum miss?match|detected modified configuration`)},
+	{kvm.ErrUnreachable, pattern.New(`no quorum|cluster not ready|^hostname lookup '.*' failed`)},
+	{kvm.ErrBusy, pattern.New(`VM is locked|can't lock file .*got timeout|cfs-lock .* error|got lock (request )?timeout|can't a(c)?quire lock`)},
+	{kvm.ErrNotHere, pattern.New(`Configuration file '.*' does not exist|unable to find configuration file for VM|no such VM\b`)},
+	{kvm.ErrTaken, pattern.New(`unable to create VM \d+: config file already exists|\bVM \d+ already exists`)},
+	{kvm.ErrState, pattern.New(`VM \d+ already running|VM \d+ (is )?not running|VM quit/powerdown failed|` +
 		`VM \d+ is running - destroy failed|unable to restore VM \d+ - vm is running|can't migrate running VM|hotplug problem`)},
-	{kvm.ErrDenied, regexp.MustCompile(`^Permission check failed|permission denied`)},
-	{kvm.ErrInvalid, regexp.MustCompile(`SSH public key validation error|^no options specified|^invalid bootorder`)},
-	{kvm.ErrPermanent, regexp.MustCompile(`(?i)` + strings.Join([]string{
+	{kvm.ErrDenied, pattern.New(`^Permission check failed|permission denied`)},
+	{kvm.ErrInvalid, pattern.New(`SSH public key validation error|^no options specified|^invalid bootorder`)},
+	{kvm.ErrPermanent, pattern.New(`(?i)` + strings.Join([]string{
 		`shrinking disks is not supported`,
 		`linked clone feature is not supported`, `not allowed for linked clones`, `as it's a clone of`, `still in use by linked clone`,
 		`can't clone (VM )?to (node|non-shared)`, `no such cluster node`, `can't start a vm if it's a template`,

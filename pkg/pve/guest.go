@@ -5,14 +5,14 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"strings"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
 )
 
 // namePattern is what the name of a bridge or storage may look like; no more may get into a property string.
-var namePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+var namePattern = pattern.New(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 
 // SetNIC writes net0. The MAC is nic's or, where that is empty, the one that is there: without one Proxmox would make a
 // new one, and without either the call is refused. Options that kvm.NIC does not know are kept.

@@ -1,12 +1,12 @@
 package pve
 
 import (
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
 )
 
 // nic is a network card's property string. Proxmox writes model=MAC; the long form model=…,macaddr=… is read too.
@@ -15,7 +15,7 @@ type nic struct {
 	options    pairs
 }
 
-var macPattern = regexp.MustCompile(`^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$`)
+var macPattern = pattern.New(`^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}$`)
 
 var nicModels = []string{"virtio", "e1000", "e1000e", "e1000-82540em", "e1000-82544gc", "e1000-82545em", "rtl8139", "vmxnet3",
 	"ne2k_pci", "ne2k_isa", "pcnet", "i82551", "i82557b", "i82559er"}

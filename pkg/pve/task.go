@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
 )
 
 const (
@@ -53,7 +53,7 @@ type taskStatus struct {
 	Exit   text `json:"exitstatus"`
 }
 
-var warnings = regexp.MustCompile(`^WARNINGS: \d+$`)
+var warnings = pattern.New(`^WARNINGS: \d+$`)
 
 // Wait follows the task until it has ended: nil for OK and WARNINGS, else a *TaskError with the end of its log, which is
 // kvm.ErrUnknown where the task was killed and so did not say what it had done. It gives up after limit with

@@ -2,10 +2,10 @@ package pve
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
 )
 
 // upid is a task's name, taken apart: UPID:node:pid:pstart:starttime:type:id:user[!token]:
@@ -17,7 +17,7 @@ type upid struct {
 	rest [3]string // pid, pstart, starttime, in hex
 }
 
-var upidPattern = regexp.MustCompile(`^UPID:([a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?):` +
+var upidPattern = pattern.New(`^UPID:([a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?):` +
 	`([0-9A-Fa-f]{8}):([0-9A-Fa-f]{8,9}):([0-9A-Fa-f]{8}):([^:\s/]+):([^:\s/]*):([^:\s/]+):$`)
 
 func parseUPID(s string) (upid, error) {

@@ -3,11 +3,12 @@ package pvesim
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
 )
 
 // cloneLockWait is how long a clone waits for the locks of source and target.
@@ -231,7 +232,7 @@ func (r *request) cloneLength(p clonePlan) time.Duration {
 	return r.c.model.FullClone + copying(size, r.c.model.CopyRate)
 }
 
-var uuidPart = regexp.MustCompile(`uuid=[0-9a-fA-F-]*`)
+var uuidPart = pattern.New(`uuid=[0-9a-fA-F-]*`)
 
 // cloneConfig is the configuration of the clone, for which it makes the volumes.
 func (r *request) cloneConfig(o *op, p clonePlan, made *[]volumeKey) (map[string]string, error) {

@@ -5,14 +5,15 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"strings"
+
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
 )
 
 // cloudinitKeys are the options of cloud-init, as a regular expression.
 const cloudinitKeys = `cicustom|cipassword|citype|ciupgrade|ciuser|nameserver|searchdomain|sshkeys|ipconfig\d+`
 
-var cloudinitKey = regexp.MustCompile(`^(?:` + cloudinitKeys + `)$`)
+var cloudinitKey = pattern.New(`^(?:` + cloudinitKeys + `)$`)
 
 // cloudinitValues are m's cloud-init options and what else goes into the drive.
 func (m *vm) cloudinitValues() map[string]string {

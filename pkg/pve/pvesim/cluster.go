@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/clock"
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
 )
 
 // Options are what a cluster is made of.
@@ -90,7 +90,7 @@ func New(opts Options) (*Cluster, error) {
 	if opts.Version == "" {
 		opts.Version = "8.4.21"
 	}
-	m := regexp.MustCompile(`^([789])\.(\d+)(?:[.-]\d+)?$`).FindStringSubmatch(opts.Version)
+	m := pattern.New(`^([789])\.(\d+)(?:[.-]\d+)?$`).FindStringSubmatch(opts.Version)
 	if m == nil {
 		return nil, fmt.Errorf("PVE version %q: want 7.x, 8.x or 9.x, like 8.4.21", opts.Version)
 	}

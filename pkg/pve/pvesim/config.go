@@ -6,11 +6,12 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
 )
 
 // configChange is what one PUT or POST config asks for.
@@ -108,7 +109,7 @@ func (r *request) prepare(ch *configChange, k string) error {
 }
 
 // crypted are passwords that are hashed already.
-var crypted = regexp.MustCompile(`^\$(?:[156]|2[ay])(\$.+){2}`)
+var crypted = pattern.New(`^\$(?:[156]|2[ay])(\$.+){2}`)
 
 // mayUseBridge is the check for SDN.Use, which came with 8.
 func (r *request) mayUseBridge(bridge, tag string) error {

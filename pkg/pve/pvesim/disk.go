@@ -2,10 +2,11 @@ package pvesim
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
 )
 
 // length is how long the task takes after its fork, other being the model's answer.
@@ -169,7 +170,7 @@ func (r *request) destroy(o *op, m *vm) {
 	delete(c.firewalls, m.vmid)
 }
 
-var vmLeaf = regexp.MustCompile(`vm-(\d+-disk-\d+)`)
+var vmLeaf = pattern.New(`vm-(\d+-disk-\d+)`)
 
 // makeTemplate turns a stopped VM into a template: its disks become bases.
 func (r *request) makeTemplate() (any, error) {

@@ -3,10 +3,11 @@ package pvesim
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
 )
 
 // driveSlots are the slots of drives in PVE's order, unusedSlots those of disks that no drive uses.
@@ -26,12 +27,12 @@ func slots(buses ...string) []string {
 }
 
 var (
-	driveKey   = regexp.MustCompile(`^(?:(?:ide|sata|scsi|virtio)\d+|efidisk0|tpmstate0)$`)
-	unusedKey  = regexp.MustCompile(`^unused\d+$`)
-	netKey     = regexp.MustCompile(`^net\d+$`)
-	newVolume  = regexp.MustCompile(`^([a-zA-Z][a-zA-Z0-9._-]*[a-zA-Z0-9]):(\d+(?:\.\d+)?)$`)
-	newCI      = regexp.MustCompile(`^([a-zA-Z][a-zA-Z0-9._-]*[a-zA-Z0-9]):cloudinit$`)
-	cloudDrive = regexp.MustCompile(`vm-\d+-cloudinit`)
+	driveKey   = pattern.New(`^(?:(?:ide|sata|scsi|virtio)\d+|efidisk0|tpmstate0)$`)
+	unusedKey  = pattern.New(`^unused\d+$`)
+	netKey     = pattern.New(`^net\d+$`)
+	newVolume  = pattern.New(`^([a-zA-Z][a-zA-Z0-9._-]*[a-zA-Z0-9]):(\d+(?:\.\d+)?)$`)
+	newCI      = pattern.New(`^([a-zA-Z][a-zA-Z0-9._-]*[a-zA-Z0-9]):cloudinit$`)
+	cloudDrive = pattern.New(`vm-\d+-cloudinit`)
 )
 
 // drive takes a drive string apart.

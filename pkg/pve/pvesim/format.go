@@ -3,24 +3,25 @@ package pvesim
 import (
 	"fmt"
 	"net/netip"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
 )
 
 var (
-	nodeName    = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?$`)
-	vmidValue   = regexp.MustCompile(`^[1-9][0-9]{2,8}$`)
-	dnsName     = regexp.MustCompile(`^([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?\.)*[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?$`)
-	storageName = regexp.MustCompile(`^(?i:[a-z][a-z0-9._-]*[a-z0-9])$`)
-	configID    = regexp.MustCompile(`^(?i:[a-z][a-z0-9_-]+)$`)
-	urlencoded  = regexp.MustCompile(`^[-%a-zA-Z0-9_.!~*'()]*$`)
-	macAddress  = regexp.MustCompile(`^(?i:[0-9a-f][02468ace](:[0-9a-f]{2}){5})$`)
-	bridgeName  = regexp.MustCompile(`^[-_.\w]+$`)
-	diskSize    = regexp.MustCompile(`^\d+(\.\d+)?[KMGT]?$`)
-	volumeID    = regexp.MustCompile(`^([a-zA-Z][a-zA-Z0-9._-]*[a-zA-Z0-9]):(\S+)$`)
-	tagName     = regexp.MustCompile(`^(?i:[a-z0-9_][a-z0-9_.+-]*)$`)
-	poolName    = regexp.MustCompile(`^[A-Za-z0-9._/-]+$`)
+	nodeName    = pattern.New(`^[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?$`)
+	vmidValue   = pattern.New(`^[1-9][0-9]{2,8}$`)
+	dnsName     = pattern.New(`^([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?\.)*[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?$`)
+	storageName = pattern.New(`^(?i:[a-z][a-z0-9._-]*[a-z0-9])$`)
+	configID    = pattern.New(`^(?i:[a-z][a-z0-9_-]+)$`)
+	urlencoded  = pattern.New(`^[-%a-zA-Z0-9_.!~*'()]*$`)
+	macAddress  = pattern.New(`^(?i:[0-9a-f][02468ace](:[0-9a-f]{2}){5})$`)
+	bridgeName  = pattern.New(`^[-_.\w]+$`)
+	diskSize    = pattern.New(`^\d+(\.\d+)?[KMGT]?$`)
+	volumeID    = pattern.New(`^([a-zA-Z][a-zA-Z0-9._-]*[a-zA-Z0-9]):(\S+)$`)
+	tagName     = pattern.New(`^(?i:[a-z0-9_][a-z0-9_.+-]*)$`)
+	poolName    = pattern.New(`^[A-Za-z0-9._/-]+$`)
 )
 
 // ipconfigProps is the property string of ipconfigN (PVE::QemuServer pve-qm-ipconfig), whose properties the schema of the
@@ -55,7 +56,7 @@ func (c *Cluster) checkFormat(name string, p *param, value string) string {
 }
 
 func checkSimple(format, v string) string {
-	matches := func(re *regexp.Regexp, text string) string {
+	matches := func(re *pattern.Pattern, text string) string {
 		if re.MatchString(v) {
 			return ""
 		}
@@ -142,7 +143,7 @@ func checkNetwork(format, v string) string {
 	return ""
 }
 
-var aliasName = regexp.MustCompile(`^(?:dc/|guest/)?[A-Za-z][A-Za-z0-9_-]+$`)
+var aliasName = pattern.New(`^(?:dc/|guest/)?[A-Za-z][A-Za-z0-9_-]+$`)
 
 // checkPorts is PVE::Firewall's parse_port_name_number_or_range.
 func checkPorts(v string) string {

@@ -3,25 +3,26 @@ package pvesim
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
 )
 
 // rights are the privileges for options of a VM (PVE::API2::Qemu check_vm_modify_config_perm), any of the listed.
 // Options that fit none are root's alone.
 var rights = []struct {
-	keys       *regexp.Regexp
+	keys       *pattern.Pattern
 	privileges []string
 }{
-	{regexp.MustCompile(`^(?:cores|sockets|cpu|cpulimit|cpuunits|vcpus|smp|numa\d*|affinity)$`), []string{"VM.Config.CPU"}},
-	{regexp.MustCompile(`^(?:memory|balloon|shares)$`), []string{"VM.Config.Memory"}},
-	{regexp.MustCompile(`^(?:boot|bootdisk|vmstatestorage|unused\d+)$`), []string{"VM.Config.Disk"}},
-	{regexp.MustCompile(`^net\d+$`), []string{"VM.Config.Network"}},
-	{regexp.MustCompile(`^(?:` + cloudinitKeys + `)$`), []string{"VM.Config.Cloudinit", "VM.Config.Network"}},
-	{regexp.MustCompile(`^(?:agent|allow-ksm|autostart|bios|description|keyboard|localtime|migrate_downtime|migrate_speed|name|onboot|ostype|protection|reboot|startdate|startup|tdf|template|tags)$`), []string{"VM.Config.Options"}},
-	{regexp.MustCompile(`^freeze$`), []string{"VM.PowerMgmt"}},
-	{regexp.MustCompile(`^(?:acpi|hotplug|kvm|machine|scsihw|smbios1|tablet|vga|watchdog|audio0|rng0|vmgenid|arch|hugepages|keephugepages|spice_enhancements|amd-sev|intel-tdx)$`), []string{"VM.Config.HWType"}},
+	{pattern.New(`^(?:cores|sockets|cpu|cpulimit|cpuunits|vcpus|smp|numa\d*|affinity)$`), []string{"VM.Config.CPU"}},
+	{pattern.New(`^(?:memory|balloon|shares)$`), []string{"VM.Config.Memory"}},
+	{pattern.New(`^(?:boot|bootdisk|vmstatestorage|unused\d+)$`), []string{"VM.Config.Disk"}},
+	{pattern.New(`^net\d+$`), []string{"VM.Config.Network"}},
+	{pattern.New(`^(?:` + cloudinitKeys + `)$`), []string{"VM.Config.Cloudinit", "VM.Config.Network"}},
+	{pattern.New(`^(?:agent|allow-ksm|autostart|bios|description|keyboard|localtime|migrate_downtime|migrate_speed|name|onboot|ostype|protection|reboot|startdate|startup|tdf|template|tags)$`), []string{"VM.Config.Options"}},
+	{pattern.New(`^freeze$`), []string{"VM.PowerMgmt"}},
+	{pattern.New(`^(?:acpi|hotplug|kvm|machine|scsihw|smbios1|tablet|vga|watchdog|audio0|rng0|vmgenid|arch|hugepages|keephugepages|spice_enhancements|amd-sev|intel-tdx)$`), []string{"VM.Config.HWType"}},
 }
 
 // mayChange checks the privilege of each option that a change touches.

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
 )
 
 //go:embed schema.json
@@ -173,9 +175,9 @@ func (c *Cluster) checkObject(at string, defs map[string]*param, values map[stri
 }
 
 var (
-	integerValue = regexp.MustCompile(`^[+-]?\d+$`)
-	numberValue  = regexp.MustCompile(`^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$`)
-	booleanValue = regexp.MustCompile(`^(?i:1|on|yes|true|0|off|no|false)$`)
+	integerValue = pattern.New(`^[+-]?\d+$`)
+	numberValue  = pattern.New(`^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$`)
+	booleanValue = pattern.New(`^(?i:1|on|yes|true|0|off|no|false)$`)
 )
 
 // checkValue says what is wrong with one value, or "".
@@ -183,7 +185,7 @@ func (c *Cluster) checkValue(name string, p *param, value string) string {
 	if p.Alias {
 		return ""
 	}
-	kinds := map[string]*regexp.Regexp{"integer": integerValue, "number": numberValue, "boolean": booleanValue}
+	kinds := map[string]*pattern.Pattern{"integer": integerValue, "number": numberValue, "boolean": booleanValue}
 	if re := kinds[p.Type]; re != nil && !re.MatchString(value) {
 		return fmt.Sprintf("type check ('%s') failed - got '%s'", p.Type, value)
 	}

@@ -2,9 +2,10 @@ package pvesim
 
 import (
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
 )
 
 // write changes the configuration. What a running VM cannot take at once becomes pending.
@@ -44,7 +45,7 @@ func (c *Cluster) write(m *vm, ch configChange) {
 }
 
 // atOnce are options that a running VM takes at once (fast_plug_option and what is hot-pluggable by default).
-var atOnce = regexp.MustCompile(`^(?:lock|name|onboot|shares|startup|description|protection|vmstatestorage|hookscript|tags|` +
+var atOnce = pattern.New(`^(?:lock|name|onboot|shares|startup|description|protection|vmstatestorage|hookscript|tags|` +
 	`template|balloon|cpulimit|cpuunits|net\d+|scsi\d+|virtio\d+|unused\d+|args|` + cloudinitKeys + `)$`)
 
 // takes says whether a running VM takes a change of key at once.

@@ -3,15 +3,16 @@ package pvesim
 import (
 	"fmt"
 	"net/netip"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
 )
 
 var (
 	firewallActions = []string{"ACCEPT", "DROP", "REJECT"}
-	netIface        = regexp.MustCompile(`^net\d+$`)
+	netIface        = pattern.New(`^net\d+$`)
 )
 
 func setOf(words string) map[string]bool {

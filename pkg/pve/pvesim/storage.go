@@ -2,10 +2,11 @@ package pvesim
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
 )
 
 // Storage is a storage of the cluster (an entry of storage.cfg).
@@ -166,7 +167,7 @@ func (c *Cluster) room(s *Storage, node, leaf string, size, written int64) error
 // largestFile is what ext4 can hold.
 const largestFile = 16 << 40
 
-var diskLeaf = regexp.MustCompile(`(?:vm|base)-(\d+)-(?:disk-(\d+)|cloudinit)(?:\.[a-z0-9]+)?$`)
+var diskLeaf = pattern.New(`(?:vm|base)-(\d+)-(?:disk-(\d+)|cloudinit)(?:\.[a-z0-9]+)?$`)
 
 // freeLeaf is the next unused disk name of a VM on s, without suffix.
 func (c *Cluster) freeLeaf(s *Storage, node string, vmid int) string {

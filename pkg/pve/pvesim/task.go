@@ -3,12 +3,13 @@ package pvesim
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"sort"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
 )
 
 // task is what stands behind a UPID.
@@ -65,7 +66,7 @@ const bootTicks = 120000
 // isWarning says whether a task with this exit text did its work.
 func isWarning(exit string) bool { return strings.HasPrefix(exit, "WARNINGS: ") }
 
-var blanks = regexp.MustCompile(`\s+`)
+var blanks = pattern.New(`\s+`)
 
 func (t *task) finish(err error) {
 	t.ended, t.end = true, t.c.now
@@ -94,7 +95,7 @@ func (t *task) interrupt() {
 	t.fail(errors.New(text))
 }
 
-var upidPattern = regexp.MustCompile(`^UPID:([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?):([0-9A-Fa-f]{8}):([0-9A-Fa-f]{8,9}):([0-9A-Fa-f]{8}):([^:\s]+):([^:\s]*):([^:\s]+):$`)
+var upidPattern = pattern.New(`^UPID:([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?):([0-9A-Fa-f]{8}):([0-9A-Fa-f]{8,9}):([0-9A-Fa-f]{8}):([^:\s]+):([^:\s]*):([^:\s]+):$`)
 
 // findTask is the task of the path's UPID, and an error as PVE words it.
 func (r *request) findTask() (*task, error) {
