@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -155,12 +156,8 @@ func (a *app) client(ctx context.Context, id int64) (*pve.Client, error) {
 	if a.stream {
 		o.Timeout = a.settings.APIHeavyTimeout
 	}
-	if a.debug {
-		o.Debug = func(line string) {
-			a.warned.Lock()
-			defer a.warned.Unlock()
-			fmt.Fprintln(a.Stderr, line)
-		}
+	if o.Debug, err = a.requestLog(ctx); err != nil {
+		return nil, err
 	}
 	c, err := pve.New(o)
 	if err != nil {
@@ -172,6 +169,35 @@ func (a *app) client(ctx context.Context, id int64) (*pve.Client, error) {
 	a.clients[id] = c
 	return c, nil
 }
+
+// requestLog is who wants to know of each Proxmox request: stderr with --debug, and WHMCS's module log while an
+// administrator has that switched on. The questions about a task's progress stay out of the latter.
+func (a *app) requestLog(ctx context.Context) (func(string), error) {
+	logging, err := a.store.ModuleLogOn(ctx)
+	if err != nil || !logging && !a.debug {
+		return nil, err
+	}
+	ctx = context.WithoutCancel(ctx)
+	return func(line string) {
+		if a.debug {
+			a.warned.Lock()
+			fmt.Fprintln(a.Stderr, line)
+			a.warned.Unlock()
+		}
+		request, answer, _ := strings.Cut(line, " -> ")
+		if !logging || strings.Contains(request, "/tasks/") {
+			return
+		}
+		ctx, cancel := context.WithTimeout(ctx, moduleLogPatience)
+		defer cancel()
+		if err := a.store.ModuleLog(ctx, a.Clock.Now().In(a.settings.Zone), "proxmox", request, answer); err != nil {
+			a.warn(err.Error())
+		}
+	}, nil
+}
+
+// moduleLogPatience is how long an entry of the module log may take.
+const moduleLogPatience = 5 * time.Second
 
 func (a *app) lifecycle(ctx context.Context) (*lifecycle.Lifecycle, error) {
 	installation, err := a.store.Installation(ctx)

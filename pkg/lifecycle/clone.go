@@ -182,10 +182,11 @@ func (t *templates) get(ctx context.Context, c Cluster, s *kvm.Service) (*kvm.VM
 	if key.vmid == 0 {
 		return nil, hint(kvm.Errorf(kvm.ErrInvalid, "product %d: no template is set", s.ProductID))
 	}
-	place, found, err := c.Place(ctx, key.vmid)
+	places, err := c.Snapshot(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("template %d: %w", key.vmid, err)
 	}
+	place, found := places[key.vmid]
 	if !found {
 		return nil, hint(kvm.Errorf(kvm.ErrNotFound, "template %d (setting template of product %d) is not in the cluster, or the token may not see it", key.vmid, s.ProductID))
 	}

@@ -43,7 +43,7 @@ func insertActivity(ctx context.Context, db execer, client int64, text string, l
 // ModuleLog writes a call into WHMCS's module log, while the administrator has that switched on. Each secret is masked
 // in all forms in which it may stand in the texts. local is the time in WHMCS's zone.
 func (s *Store) ModuleLog(ctx context.Context, local time.Time, action, request, response string, secrets ...kvm.Secret) error {
-	on, err := s.debugging(ctx)
+	on, err := s.ModuleLogOn(ctx)
 	if err != nil || !on {
 		return err
 	}
@@ -59,8 +59,8 @@ func (s *Store) ModuleLog(ctx context.Context, local time.Time, action, request,
 	return s.failed(err, "module log")
 }
 
-// debugging says whether WHMCS's module debug log is on.
-func (s *Store) debugging(ctx context.Context) (bool, error) {
+// ModuleLogOn says whether WHMCS's module debug log is on.
+func (s *Store) ModuleLogOn(ctx context.Context) (bool, error) {
 	var value string
 	err := s.db.QueryRowContext(ctx, "SELECT value FROM tblconfiguration WHERE setting = 'ModuleDebugMode'").Scan(&value)
 	if errors.Is(err, sql.ErrNoRows) {
