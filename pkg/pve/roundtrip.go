@@ -98,7 +98,8 @@ func (t *roundTripper) exchange(req *http.Request, x *exchange) error {
 		GotConn: func(httptrace.GotConnInfo) { x.sent.Store(true) },
 	})
 	err := t.failOver(limited, req, x)
-	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+	// What a server that is hung up on still sends may look like a whole answer, and is none.
+	if ctx.Err() == nil && limited.Err() != nil && (err != nil || !json.Valid(x.body)) {
 		return context.Cause(limited)
 	}
 	return err
