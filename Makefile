@@ -14,7 +14,8 @@ help: ## list the targets
 build: ## bin/puqkvm: static, version stamped
 	CGO_ENABLED=0 go build $(GO_FLAGS) -o bin/puqkvm .
 
-demo: build ## three orders become running VMs, on a throw-away database and a simulated cluster
+demo: ## three orders become running VMs, on a throw-away database and a simulated cluster
+	@$(MAKE) --no-print-directory build >&2
 	@$(MARIADB) install
 	@$(MARIADB) run -- bin/puqkvm demo
 
