@@ -12,12 +12,13 @@ import (
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 )
 
-// serviceColumns are read by scanService, in this order. Whatever WHMCS may have left NULL is COALESCEd.
+// serviceColumns are read by scanService, in this order. Whatever WHMCS may have left NULL is COALESCEd. A row that we did
+// not queue is the PHP module's, which may have sent a clone without noting it.
 const serviceColumns = `v.service_id, COALESCE(h.id, 0), COALESCE(h.userid, 0), COALESCE(h.packageid, 0), COALESCE(h.server, 0),
 	COALESCE(h.domainstatus, ''), COALESCE(h.domain, ''), COALESCE(h.username, ''),
 	COALESCE(p.id, 0), COALESCE(p.servertype, ''), ps.settings,
 	COALESCE(v.vm_id, 0), COALESCE(v.vm_name, ''), COALESCE(v.vm_status, ''), v.status_since, v.server_id, v.vm_node, v.vm_uuid, v.vm_uuids,
-	COALESCE(v.vm_net0_mac, ''), v.clone_sent <> 0, v.migrate_target, v.disk_slot, v.password_set <> 0, v.suspended <> 0, v.task_kind, v.task_upid,
+	COALESCE(v.vm_net0_mac, ''), v.clone_sent <> 0 OR v.queued_at IS NULL, v.migrate_target, v.disk_slot, v.password_set <> 0, v.suspended <> 0, v.task_kind, v.task_upid,
 	COALESCE(v.message, ''), COALESCE(v.claim_owner, ''),
 	(SELECT cv.value FROM tblcustomfields cf JOIN tblcustomfieldsvalues cv ON cv.fieldid = cf.id AND cv.relid = h.id
 		WHERE cf.type = 'product' AND cf.relid = h.packageid AND (cf.fieldname = 'SSH Key' OR cf.fieldname LIKE 'SSH Key|%') ORDER BY cv.id DESC LIMIT 1)`
@@ -87,6 +88,9 @@ func (s *Store) scanService(row interface{ Scan(...any) error }) (*kvm.Service, 
 		&r.Message, &r.Owner, &sshKey)
 	if err != nil {
 		return nil, nil, err
+	}
+	if r.ServerID == 0 { // the PHP module's rows name none
+		r.ServerID = sv.ServerID
 	}
 	r.Since = since.Time
 	sv.SSHKeys = strings.TrimSpace(strings.ReplaceAll(sshKey.String, "\r\n", "\n"))

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -338,5 +339,36 @@ func TestList(t *testing.T) {
 	}
 	if list[1].Message != "waiting on x" || list[2].State != deletedState || list[2].Since.IsZero() {
 		t.Errorf("%+v", list[1:])
+	}
+}
+
+// TestServiceOfThePHPModule: a row that names no server is of its service's, so that it never gets another one's addresses;
+// and a clone may have been sent for it, so that a VM at its VMID is looked at before it is left.
+func TestServiceOfThePHPModule(t *testing.T) {
+	x := newShop(t)
+	x.order(5)
+	x.db.AddServer(whmcstest.Server{ID: 2, Hostname: "other.example.com"})
+	for _, server := range []int{2, 1} {
+		x.db.Exec("INSERT INTO puq_proxmox_kvm_ip_pools (server_id, type, bridge, gateway, mask, address_start, address_stop) VALUES (?, 'ipv4', 'vmbr0', ?, 24, ?, ?)",
+			server, fmt.Sprintf("10.0.%d.1", server), fmt.Sprintf("10.0.%d.10", server), fmt.Sprintf("10.0.%d.20", server))
+	}
+	if sv, err := x.Service(t.Context(), 5); err != nil || sv.Row.CloneSent {
+		t.Fatalf("our own row: %+v, %v", sv, err)
+	}
+	x.db.Exec("UPDATE puqProxmoxKVM_vm_info SET server_id = 0, queued_at = NULL WHERE service_id = 5")
+	sv := x.hold(5)
+	if sv.Row.ServerID != 1 || !sv.Row.CloneSent {
+		t.Fatalf("the row's server is %d, clone sent %v", sv.Row.ServerID, sv.Row.CloneSent)
+	}
+	err := x.Allocate(t.Context(), sv, kvm.SetIP, func(pools []kvm.Pool, _ map[netip.Addr]struct{}) ([]kvm.Claim, error) {
+		for _, p := range pools {
+			if p.ServerID != 1 {
+				t.Errorf("a pool of server %d is offered", p.ServerID)
+			}
+		}
+		return nil, nil
+	})
+	if err != nil || x.vm("server_id", 5) != "1" {
+		t.Fatalf("%v, server_id %s", err, x.vm("server_id", 5))
 	}
 }
