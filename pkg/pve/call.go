@@ -45,12 +45,34 @@ func (a answer) decode(path string, into any) error {
 	return nil
 }
 
-// call makes one request and classifies what came of it. A token that was refused is not tried again for a minute. With a ticket login a 401, which is given before anything is
-// done, is followed by one new login and the same request.
+// call makes one request and classifies what came of it. What is known to be down is not asked.
 func (c *Client) call(ctx context.Context, method, path string, p params) (answer, error) {
 	if err := p.check(method, path); err != nil {
 		return answer{}, err
 	}
+	names := []string{""}
+	if node := nodeOf(path); node != "" {
+		names = append(names, node)
+	}
+	return c.through(ctx, names, func() (answer, error) { return c.signed(ctx, method, path, p) })
+}
+
+// through makes the call when the peers, from the first to the last, let it, and tells them its end.
+func (c *Client) through(ctx context.Context, names []string, call func() (answer, error)) (a answer, err error) {
+	if len(names) == 0 {
+		return call()
+	}
+	done, err := c.enter(ctx, names[0])
+	if err != nil {
+		return answer{}, err
+	}
+	defer func() { done(ctx, err) }()
+	return c.through(ctx, names[1:], call)
+}
+
+// signed makes one request. A token that was refused is not tried again for a minute. With a ticket login a 401, which is
+// given before anything is done, is followed by one new login and the same request.
+func (c *Client) signed(ctx context.Context, method, path string, p params) (answer, error) {
 	if c.login == nil {
 		if err := c.refusal.recent(c.clock.Now()); err != nil {
 			return answer{}, err

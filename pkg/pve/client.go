@@ -51,10 +51,14 @@ type Client struct {
 	secret   kvm.Secret
 	login    *login // nil with a token
 	refusal  refusal401
+	peers    *peers
 	user     string
 	version  shared[Version]
 	snapshot shared[map[int]kvm.Place]
+	nodes    shared[[]kvm.Node]
+	stores   *sharedBy[[]kvm.Storage]
 	age      time.Duration
+	paces    *paces
 }
 
 // New checks the options and makes a Client. It reads the CA file, if one is named, and does no network I/O. Errors are
@@ -90,10 +94,14 @@ func New(o Options) (*Client, error) {
 	}
 	c := &Client{
 		clock:    o.Clock,
+		peers:    newPeers(),
 		secret:   o.Secret,
 		user:     o.User,
 		version:  newShared[Version](),
 		snapshot: newShared[map[int]kvm.Place](),
+		nodes:    newShared[[]kvm.Node](),
+		stores:   newSharedBy[[]kvm.Storage](),
+		paces:    newPaces(),
 		age:      orDefault(o.SnapshotAge, defaultAge),
 	}
 	if !strings.Contains(o.User, "!") {

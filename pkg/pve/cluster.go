@@ -146,8 +146,13 @@ func (c *Client) Quorate(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// Nodes are the cluster's nodes, by name. FreeRAM is 0 where the token may not see it (Sys.Audit on the node).
+// Nodes are the cluster's nodes, by name, by an answer that is at most Options.SnapshotAge old. FreeRAM is 0 where the
+// token may not see it (Sys.Audit on the node). The list is shared: it must not be changed.
 func (c *Client) Nodes(ctx context.Context) ([]kvm.Node, error) {
+	return c.nodes.get(ctx, c.clock.Now, c.age, c.readNodes)
+}
+
+func (c *Client) readNodes(ctx context.Context) ([]kvm.Node, error) {
 	var rows []struct {
 		Node   text    `json:"node"`
 		Status text    `json:"status"`
@@ -165,10 +170,10 @@ func (c *Client) Nodes(ctx context.Context) ([]kvm.Node, error) {
 	return out, nil
 }
 
-// Storages are the enabled ones that node sees and that may hold VM disks. Those that the token may not see are missing
-// without an error.
+// Storages are the enabled ones that node sees and that may hold VM disks, by an answer that is at most
+// Options.SnapshotAge old. Those that the token may not see are missing without an error. The list is shared.
 func (c *Client) Storages(ctx context.Context, node string) ([]kvm.Storage, error) {
-	return c.storages(ctx, node, "images")
+	return c.stores.of(node).get(ctx, c.clock.Now, c.age, func(ctx context.Context) ([]kvm.Storage, error) { return c.storages(ctx, node, "images") })
 }
 
 func (c *Client) storages(ctx context.Context, node, content string) ([]kvm.Storage, error) {

@@ -2,6 +2,7 @@ package pve
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -33,4 +34,24 @@ func (s *shared[T]) get(ctx context.Context, now func() time.Time, age time.Dura
 	}
 	s.value, s.at = &v, began
 	return v, nil
+}
+
+// sharedBy is a shared value for each key.
+type sharedBy[T any] struct {
+	mu    sync.Mutex
+	byKey map[string]*shared[T]
+}
+
+func newSharedBy[T any]() *sharedBy[T] { return &sharedBy[T]{byKey: map[string]*shared[T]{}} }
+
+func (s *sharedBy[T]) of(key string) *shared[T] {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.byKey[key]
+	if v == nil {
+		made := newShared[T]()
+		v = &made
+		s.byKey[key] = v
+	}
+	return v
 }

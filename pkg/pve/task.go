@@ -59,15 +59,19 @@ var warnings = pattern.New(`^WARNINGS: \d+$`)
 // kvm.ErrUnknown where the task was killed and so did not say what it had done. It gives up after limit with
 // kvm.ErrStillRunning. A node that cannot be asked for a while is no answer and is asked again until the limit.
 //
-// The pause between two questions grows by a quarter, from 100 ms to 2 s, so that an end is seen at most a fifth of the
-// task's own time too late.
+// The first question is asked when tasks of this type have usually ended (see paces), else after 100 ms. The pause then
+// grows by a quarter, to 2 s, so that an end is seen at most a fifth of the task's own time too late.
 func (c *Client) Wait(ctx context.Context, id kvm.UPID, limit time.Duration) error {
 	u, err := parseUPID(string(id))
 	if err != nil {
 		return err
 	}
-	end := c.clock.Now().Add(limit)
-	pause := firstPoll
+	began := c.clock.Now()
+	end := began.Add(limit)
+	pause, next := c.paces.first(u.Type), firstPoll
+	if pause == firstPoll {
+		next += next / 4
+	}
 	var last error
 	for {
 		if err := c.clock.Sleep(ctx, min(pause, end.Sub(c.clock.Now()))); err != nil {
@@ -77,6 +81,7 @@ func (c *Client) Wait(ctx context.Context, id kvm.UPID, limit time.Duration) err
 		last = c.get(ctx, path("nodes", u.Node, "tasks", id, "status"), nil, &st)
 		switch {
 		case last == nil && st.Status == "stopped":
+			c.paces.note(u.Type, c.clock.Now().Sub(began))
 			return c.ended(ctx, u, id, string(st.Exit))
 		case last == nil && st.Status != "running":
 			last = fmt.Errorf("its status is %.40q", st.Status)
@@ -88,7 +93,7 @@ func (c *Client) Wait(ctx context.Context, id kvm.UPID, limit time.Duration) err
 		if !c.clock.Now().Before(end) {
 			break
 		}
-		pause = min(pause+pause/4, lastPoll)
+		pause, next = next, min(next+next/4, lastPoll)
 	}
 	if last != nil {
 		return kvm.Errorf(kvm.ErrStillRunning, "%s has not been seen to end within %v: %w", u.what(), limit, onlyText{last})

@@ -125,8 +125,8 @@ func TestWaitWithoutALog(t *testing.T) {
 func TestWaitToleratesWhatPasses(t *testing.T) {
 	s, c := taskScript([]string{"595 No route to host", "500 something odd", "596 x", "500 hostname lookup 'pve1' failed - x",
 		`{"status":"unknown"}`, `{"status":"stopped","exitstatus":"OK"}`}).serve(t)
-	if err := c.Wait(t.Context(), testUPID, time.Minute); err != nil || len(s.requests()) != 6 {
-		t.Errorf("%v, %d requests", err, len(s.requests()))
+	if err := c.Wait(t.Context(), testUPID, time.Minute); err != nil || len(s.requests()) != 7 { // one of them the probe after the 595
+		t.Errorf("%v, %q", err, s.requests())
 	}
 	_, c = taskScript([]string{"595 No route to host"}).serve(t)
 	err := c.Wait(t.Context(), testUPID, time.Minute)
@@ -154,5 +154,38 @@ func TestWaitStops(t *testing.T) {
 	cancel()
 	if err := c.Wait(ctx, testUPID, time.Minute); !errors.Is(err, context.Canceled) || errors.Is(err, kvm.ErrStillRunning) {
 		t.Error(err)
+	}
+}
+
+// Many tasks of one kind are asked about once or twice each, and none is seen late.
+func TestWaitLearnsHowLongTasksTake(t *testing.T) {
+	for _, took := range []time.Duration{300 * time.Millisecond, 1200 * time.Millisecond, 5 * time.Second} {
+		now := clock.NewFake(time.Unix(1_700_000_000, 0))
+		polls, began := 0, now.Now()
+		s := newServer(t, func(w http.ResponseWriter, r *http.Request) {
+			polls++
+			if now.Now().Sub(began) < took {
+				data(w, `{"status":"running"}`)
+				return
+			}
+			data(w, `{"status":"stopped","exitstatus":"OK"}`)
+		})
+		c := s.client(t, func(o *Options) { o.Clock = now })
+		const tasks = 40
+		var late time.Duration
+		var most int
+		for i := range tasks {
+			polls, began = 0, now.Now()
+			if err := c.Wait(t.Context(), testUPID, time.Minute); err != nil {
+				t.Fatal(err)
+			}
+			if i >= tasks/2 {
+				most, late = max(most, polls), max(late, now.Now().Sub(began)-took)
+			}
+		}
+		t.Logf("%v: at most %d questions, %v late", took, most, late)
+		if took <= lastPoll && most > 3 || late > took/4+firstPoll {
+			t.Errorf("%v: at most %d questions, %v late", took, most, late)
+		}
 	}
 }

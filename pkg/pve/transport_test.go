@@ -95,7 +95,7 @@ func TestNoAnswerAfterTheRequestWasSent(t *testing.T) {
 				o.URLs = append(o.URLs, "127.0.0.1:1") // must not be tried
 			})
 			for i, method := range []string{"GET", "POST", "PUT", "DELETE"} {
-				_, err := client.call(t.Context(), method, "/x", nil)
+				_, err := client.once(t.Context(), method, "/x", nil, nil)
 				want, other := kvm.ErrUnknown, kvm.ErrUnreachable
 				if method == "GET" {
 					want, other = other, want
@@ -197,7 +197,7 @@ func TestRequestsInFlight(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			if _, err := client.call(t.Context(), "GET", "/x", nil); err != nil {
+			if _, err := client.once(t.Context(), "GET", "/x", nil, nil); err != nil {
 				t.Error(err)
 			}
 		})
@@ -222,7 +222,7 @@ func TestWaitingForASlotIsNotSending(t *testing.T) {
 	<-arrived
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	_, err := client.call(ctx, "POST", "/x", nil)
+	_, err := client.once(ctx, "POST", "/x", nil, nil)
 	close(release)
 	if !errors.Is(err, kvm.ErrUnreachable) || !errors.Is(err, context.DeadlineExceeded) || len(s.requests()) != 1 {
 		t.Errorf("%v, %q", err, s.requests())
@@ -268,7 +268,7 @@ func TestWhatIsSent(t *testing.T) {
 func TestLongAnswersAreRefused(t *testing.T) {
 	s := newServer(t, func(w http.ResponseWriter, r *http.Request) { data(w, `"`+strings.Repeat("x", bodyLimit)+`"`) })
 	client := s.client(t, nil)
-	if _, err := client.call(t.Context(), "GET", "/x", nil); err == nil || !strings.Contains(err.Error(), "longer than 8 MiB") {
+	if _, err := client.once(t.Context(), "GET", "/x", nil, nil); err == nil || !strings.Contains(err.Error(), "longer than 8 MiB") {
 		t.Errorf("%.200v", err)
 	}
 	if _, err := client.call(t.Context(), "GET", resourcesPath, nil); err != nil {
