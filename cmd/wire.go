@@ -214,7 +214,7 @@ func (a *app) lifecycle(ctx context.Context) (*lifecycle.Lifecycle, error) {
 			return c, nil
 		},
 		Settings: lifecycle.Settings{Wait: a.settings.CronWait, MigrationEnabled: a.settings.MigrationEnabled, MigrationTimeout: a.settings.MigrationTimeout,
-			StartWait: a.settings.StartWait, ClonesPerNode: a.settings.ClonesPerNode},
+			StartWait: a.settings.StartWait, ClonesPerNode: a.settings.ClonesPerNode, ClonesPerStorage: a.settings.ClonesPerStorage},
 		Clock: a.Clock, Rand: a.Rand, Installation: installation,
 	}), nil
 }

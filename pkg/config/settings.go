@@ -47,6 +47,7 @@ type Settings struct {
 	Intervals          map[string]time.Duration // by the task's name, whole minutes, 0 = off
 	Workers            int
 	ClonesPerNode      int
+	ClonesPerStorage   int
 	RequestsPerCluster int
 	AlertAfter         time.Duration
 }
@@ -89,6 +90,9 @@ var table = []Setting{
 	{Name: "pve.clones_per_node", Kind: Number, Default: "2", Min: 1, Max: 64,
 		Help: "clones at once on a node, counted across all processes and hosts",
 		set:  func(s *Settings, p parsed) { s.ClonesPerNode = int(p.number) }},
+	{Name: "pve.clones_per_storage", Kind: Number, Default: "2", Min: 1, Max: 64,
+		Help: "clones at once to a storage that nodes share, counted across all processes and hosts",
+		set:  func(s *Settings, p parsed) { s.ClonesPerStorage = int(p.number) }},
 	{Name: "pve.requests_per_cluster", Kind: Number, Default: "8", Min: 1, Max: 256,
 		Help: "requests at once to a cluster, of one process",
 		set:  func(s *Settings, p parsed) { s.RequestsPerCluster = int(p.number) }},

@@ -49,6 +49,28 @@ type Process struct {
 	Only int64
 }
 
+// pipelines are the tables by the statuses at which they have something to do.
+type pipelines map[kvm.Status]*pipeline.Pipeline
+
+// new says whether a service at status has not been begun: it wants what there may be too little of.
+func (t pipelines) new(status kvm.Status) bool {
+	return t[status] != nil && t[status].Steps[0].From == status
+}
+
+// firstRow tells when the first row of a run is over. New services come one after the other that far, so that the oldest
+// order gets the last address.
+type firstRow struct {
+	event.Sink
+	over func()
+}
+
+func (f firstRow) Emit(e event.Event) {
+	if _, ok := e.(event.StepEnded); ok {
+		f.over()
+	}
+	f.Sink.Emit(e)
+}
+
 // result is what became of one service.
 type result struct {
 	taken bool // claimed and walked
@@ -58,7 +80,7 @@ type result struct {
 
 // Run is the task.
 func (p *Process) Run(ctx context.Context, sink event.Sink) (Report, error) {
-	table := map[kvm.Status]*pipeline.Pipeline{}
+	table := pipelines{}
 	var statuses []kvm.Status
 	for _, pl := range p.Pipelines {
 		for _, st := range pl.Statuses() {
@@ -92,22 +114,43 @@ func only(list []kvm.Pending, id int64) []kvm.Pending {
 	return nil
 }
 
-func (p *Process) walk(ctx context.Context, list []kvm.Pending, table map[kvm.Status]*pipeline.Pipeline, sink event.Sink) Report {
+// maxInHand is how many services are in hand at once: those worked on, and those that wait for Proxmox or for a slot.
+const maxInHand = 1000
+
+// walk takes the services up in their order. One that only waits lends its worker to the next, so that Proxmox is what
+// limits a tick; with one worker a service is finished before the next is begun.
+func (p *Process) walk(ctx context.Context, list []kvm.Pending, table pipelines, sink event.Sink) Report {
 	held, stop := keep(ctx, p.Store, p.Owner)
 	defer stop()
-	workers := min(max(p.Workers, 1), len(list))
-	blocks := event.NewBlocks(sink, workers == 1)
+	workers, inHand := make(chan struct{}, max(p.Workers, 1)), maxInHand
+	working := held
+	if cap(workers) == 1 {
+		inHand = 1
+	} else {
+		working = pipeline.WithWorkers(held, workers)
+	}
+	blocks := event.NewBlocks(sink, min(inHand, len(list)) == 1)
 	results := make([]result, len(list))
-	turns := make(chan struct{}, workers)
+	places := make(chan struct{}, inHand)
+	var before chan struct{} // closed when the new service before has begun
 	var wg sync.WaitGroup
-	for i := range list {
-		turns <- struct{}{}
+	for i, item := range list {
+		places <- struct{}{}
+		begun := func() {}
+		if table.new(item.Status) {
+			if before != nil {
+				<-before
+			}
+			mine := make(chan struct{})
+			before, begun = mine, sync.OnceFunc(func() { close(mine) })
+		}
+		workers <- struct{}{}
 		if held.Err() != nil {
 			break
 		}
 		wg.Go(func() {
-			defer func() { <-turns }()
-			results[i] = p.one(held, list[i], table, blocks)
+			defer func() { begun(); <-workers; <-places }()
+			results[i] = p.one(working, item, i, table, blocks, begun)
 		})
 	}
 	wg.Wait()
@@ -126,8 +169,9 @@ func (p *Process) walk(ctx context.Context, list []kvm.Pending, table map[kvm.St
 	return report
 }
 
-// one claims and walks one service. Nothing that it meets, a panic included, is anybody else's matter.
-func (p *Process) one(ctx context.Context, item kvm.Pending, table map[kvm.Status]*pipeline.Pipeline, blocks *event.Blocks) (res result) {
+// one claims and walks one service, the one at order in the list, and calls begun when its first row is over. Nothing that
+// it meets, a panic included, is anybody else's matter.
+func (p *Process) one(ctx context.Context, item kvm.Pending, order int, table pipelines, blocks *event.Blocks, begun func()) (res result) {
 	claimed, message := false, ""
 	defer func() {
 		if r := recover(); r != nil {
@@ -156,10 +200,10 @@ func (p *Process) one(ctx context.Context, item kvm.Pending, table map[kvm.Statu
 	if pl == nil {
 		return result{} // it was finished between the list and the claim
 	}
-	s.Row.Owner = p.Owner
+	s.Row.Owner, s.Order = p.Owner, order
 	block := blocks.Open()
 	defer block.Close()
-	out := p.Engine.Run(ctx, pl, s, block)
+	out := p.Engine.Run(ctx, pl, s, firstRow{block, begun})
 	message = out.Message
 	if item.Stuck && !out.Complete && s.Row.Status == item.Status {
 		p.alert(ctx, s, out.Message)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/puqkvm/puqkvm/pkg/event"
@@ -42,11 +43,11 @@ func TestProcessWorksOnSeveral(t *testing.T) {
 	for _, r := range y.store.rows {
 		out[r.ID] = make(chan struct{})
 	}
-	y.rows(func(_ context.Context, s *kvm.Service) (pipeline.Result, error) {
+	y.Pipelines[0].Steps[1].Do = func(_ context.Context, s *kvm.Service) (pipeline.Result, error) {
 		in <- s.ID
 		<-out[s.ID]
 		return pipeline.Result{}, nil
-	})
+	}
 	done := make(chan Report)
 	go func() {
 		r, err := y.Run(t.Context(), &y.log)
@@ -79,6 +80,59 @@ func TestProcessWorksOnSeveral(t *testing.T) {
 	}
 	if !slices.Equal(order, []int64{1, 2, 3, 4, 5, 6, 7}) {
 		t.Fatalf("results in the order %v", order)
+	}
+}
+
+// TestWaitingLendsTheWorker: a service that waits for Proxmox keeps no worker from the others, and goes on when one is free.
+func TestWaitingLendsTheWorker(t *testing.T) {
+	y := newYard(t, 1, 2, 3, 4, 5)
+	y.Workers = 2
+	var at, most atomic.Int32
+	working := func() { most.Store(max(most.Load(), at.Add(1))) }
+	all := make(chan struct{})
+	var waiting atomic.Int32
+	y.Pipelines[0].Steps[1].Do = func(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
+		working()
+		defer at.Add(-1)
+		return pipeline.Result{}, pipeline.Waiting(ctx, func() error {
+			at.Add(-1)
+			defer at.Add(1)
+			if waiting.Add(1) == 5 {
+				close(all)
+			}
+			<-all
+			return nil
+		})
+	}
+	if r := y.run(t); r.Processed != 5 || r.Errors != 0 {
+		t.Fatalf("%+v", r)
+	}
+	if most.Load() > 2 {
+		t.Errorf("%d services were worked on at once by 2 workers", most.Load())
+	}
+}
+
+// TestNewServicesComeInTheirOrder: of new services the oldest order passes its first row first, however many workers there
+// are; a service under way holds none of them up.
+func TestNewServicesComeInTheirOrder(t *testing.T) {
+	y := newYard(t, 1, 2, 3, 4, 5, 6, 7, 8)
+	y.Workers = 8
+	y.store.rows[0].Status = "b"
+	others := make(chan struct{})
+	y.Pipelines[0].Steps[1].Do = func(_ context.Context, s *kvm.Service) (pipeline.Result, error) {
+		if s.ID == 1 {
+			<-others
+		}
+		if s.ID == 8 {
+			close(others)
+		}
+		return pipeline.Result{}, nil
+	}
+	if r := y.run(t); r.Processed != 8 || r.Errors != 0 {
+		t.Fatalf("%+v", r)
+	}
+	if !slices.Equal(y.did, []int64{2, 3, 4, 5, 6, 7, 8}) {
+		t.Errorf("the first rows were done in the order %v", y.did)
 	}
 }
 

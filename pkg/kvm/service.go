@@ -26,6 +26,10 @@ type Service struct {
 	Problem error
 	// Seen is the VM as this run last read it, nil = not yet.
 	Seen *VM
+	// Order is the service's place among those of its tick: of two that want the same thing the lower one comes first.
+	Order int
+	// Fresh says that this run has made the VM, which nobody has started yet.
+	Fresh bool
 }
 
 // Row is a service's row of puqProxmoxKVM_vm_info. Only the holder of the row's claim writes it. An intent (VMID, slot,

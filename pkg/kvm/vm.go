@@ -3,6 +3,7 @@ package kvm
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 )
 
 // Power is a VM's power state.
@@ -101,6 +102,16 @@ type NIC struct {
 
 // UPID names a Proxmox task.
 type UPID string
+
+// Node is the node that the task runs on, "" when u is no UPID.
+func (u UPID) Node() string {
+	rest, ok := strings.CutPrefix(string(u), "UPID:")
+	node, _, more := strings.Cut(rest, ":")
+	if !ok || !more {
+		return ""
+	}
+	return node
+}
 
 // Owned is a VM whose ownership was proved. Every call that changes a VM wants one; Prove alone makes it.
 type Owned struct {

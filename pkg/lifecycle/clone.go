@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/pipeline"
@@ -39,6 +38,7 @@ func (l *Lifecycle) cloneVM(ctx context.Context, s *kvm.Service) (pipeline.Resul
 	if vm.Description != kvm.Mark(l.Installation, s.ID) {
 		return pipeline.Result{}, fmt.Errorf("VM %d: our clone task ended OK, but the VM does not carry our mark; an administrator must look whose it is", s.Row.VMID)
 	}
+	s.Fresh = true
 	return l.adoptClone(ctx, s, vm)
 }
 
@@ -92,12 +92,12 @@ func (l *Lifecycle) sendClone(ctx context.Context, c Cluster, s *kvm.Service) er
 	if err != nil {
 		return err
 	}
-	leave, err := l.slot(ctx, s, taskClone, tpl.Node, l.Settings.ClonesPerNode)
+	leave, err := l.cloneSlots(ctx, s, tpl)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	r := kvm.CloneRequest{Node: tpl.Node, Template: tpl.VMID, VMID: s.Row.VMID, Name: s.Row.Name,
+	r := kvm.CloneRequest{Node: tpl.vm.Node, Template: tpl.vm.VMID, VMID: s.Row.VMID, Name: s.Row.Name,
 		Description: kvm.Mark(l.Installation, s.ID), Full: s.Package.FullClone}
 	if r.Full {
 		r.Storage = s.Package.System.Storage
@@ -119,16 +119,44 @@ func (l *Lifecycle) sendClone(ctx context.Context, c Cluster, s *kvm.Service) er
 // endClone follows the clone's task. When that is over, however it ended, the slot is others' turn; what a failed one has
 // left is looked at by the next run.
 func (l *Lifecycle) endClone(ctx context.Context, c Cluster, s *kvm.Service) error {
+	node := kvm.UPID(s.Row.TaskUPID).Node()
 	err := l.follow(ctx, c, s, taskClone, l.Settings.Wait)
 	if s.Row.TaskUPID == "" {
+		s.Row.Node = node // where it is looked for first
 		return l.freeSlot(ctx, s, err)
 	}
 	return err
 }
 
-// freeSlot gives the slot back after err and answers with err, or with what is worse: a lost claim.
+// slotStorage is the kind of slot that counts clones to a shared storage.
+const slotStorage = "storage"
+
+// cloneSlots takes a slot of the template's node and, where the copy goes to a storage that nodes share, one of that:
+// Proxmox lets one at a time allocate there, for the whole cluster, and gives those that wait 10 s. The order is always
+// the same, so that no two wait for each other.
+func (l *Lifecycle) cloneSlots(ctx context.Context, s *kvm.Service, tpl *template) (leave func(), err error) {
+	leaveNode, err := l.slot(ctx, s, taskClone, tpl.vm.Node, l.Settings.ClonesPerNode)
+	if err != nil {
+		return nil, err
+	}
+	storage := tpl.vm.Disk(tpl.vm.SystemSlot).Storage
+	if s.Package.FullClone && s.Package.System.Storage != "" {
+		storage = s.Package.System.Storage
+	}
+	if !tpl.shared[storage] {
+		return leaveNode, nil
+	}
+	leaveStorage, err := l.slot(ctx, s, slotStorage, storage, l.Settings.ClonesPerStorage)
+	if err != nil {
+		leaveNode()
+		return nil, l.freeSlot(ctx, s, err)
+	}
+	return func() { leaveStorage(); leaveNode() }, nil
+}
+
+// freeSlot gives the slots back after err and answers with err, or with what is worse: a lost claim.
 func (l *Lifecycle) freeSlot(ctx context.Context, s *kvm.Service, err error) error {
-	if freeErr := l.Store.FreeSlot(context.WithoutCancel(ctx), s, taskClone); freeErr != nil {
+	if freeErr := l.Store.FreeSlots(context.WithoutCancel(ctx), s); freeErr != nil {
 		return freeErr
 	}
 	return err
@@ -152,59 +180,4 @@ func (l *Lifecycle) adoptClone(ctx context.Context, s *kvm.Service, vm *kvm.VM) 
 	}
 	s.Seen = vm
 	return pipeline.Result{}, nil
-}
-
-// templates remembers the templates that were found good, for the life of the process.
-type templates struct {
-	mu   sync.Mutex
-	good map[templateKey]*kvm.VM
-}
-
-type templateKey struct {
-	cluster int64
-	vmid    int
-}
-
-func newTemplates() *templates { return &templates{good: map[templateKey]*kvm.VM{}} }
-
-// get is the product's template, checked: it exists, is a template, and can tell the guest its addresses.
-func (t *templates) get(ctx context.Context, c Cluster, s *kvm.Service) (*kvm.VM, error) {
-	key := templateKey{s.Row.ServerID, s.Package.Template}
-	t.mu.Lock()
-	known := t.good[key]
-	t.mu.Unlock()
-	if known != nil {
-		return known, nil
-	}
-	hint := func(err error) error {
-		return kvm.WithHint(err, "puqkvm product set %d template=VMID, or mend the template in Proxmox", s.ProductID)
-	}
-	if key.vmid == 0 {
-		return nil, hint(kvm.Errorf(kvm.ErrInvalid, "product %d: no template is set", s.ProductID))
-	}
-	places, err := c.Snapshot(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("template %d: %w", key.vmid, err)
-	}
-	place, found := places[key.vmid]
-	if !found {
-		return nil, hint(kvm.Errorf(kvm.ErrNotFound, "template %d (setting template of product %d) is not in the cluster, or the token may not see it", key.vmid, s.ProductID))
-	}
-	vm, err := c.VM(ctx, place.Node, key.vmid)
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("template %d: %w", key.vmid, err)
-	case !vm.Template:
-		return nil, hint(kvm.Errorf(kvm.ErrInvalid, "VM %d (setting template of product %d) is no template", key.vmid, s.ProductID))
-	case vm.CloudDrive == "":
-		return nil, hint(kvm.Errorf(kvm.ErrInvalid, "template %d (setting template of product %d) has no cloud-init drive", key.vmid, s.ProductID))
-	case vm.NIC == nil:
-		return nil, hint(kvm.Errorf(kvm.ErrInvalid, "template %d (setting template of product %d) has no network device net0", key.vmid, s.ProductID))
-	case vm.SystemSlot == "":
-		return nil, hint(kvm.Errorf(kvm.ErrInvalid, "template %d (setting template of product %d) has no disk", key.vmid, s.ProductID))
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.good[key] = vm
-	return vm, nil
 }

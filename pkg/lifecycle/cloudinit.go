@@ -16,7 +16,7 @@ import (
 // deploy, after the VM was read: so a server secret has decrypted and logged in, which is the only proof that the key of
 // WHMCS's cipher is right. A row that is repeated sends the stored one.
 func (l *Lifecycle) configureCloudInit(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
-	if _, _, err := l.look(ctx, s); err != nil {
+	if _, _, err := l.observe(ctx, s); err != nil {
 		return pipeline.Result{}, err
 	}
 	password, err := l.guestPassword(ctx, s)

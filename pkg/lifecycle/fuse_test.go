@@ -83,13 +83,13 @@ func (s fusedStore) MoveWithMail(ctx context.Context, sv *kvm.Service, to kvm.St
 	return s.f.do("MoveWithMail", func() error { return s.Store.MoveWithMail(ctx, sv, to, m) })
 }
 
-func (s fusedStore) TakeSlot(ctx context.Context, sv *kvm.Service, kind, node string, n int) (ok bool, err error) {
-	err = s.f.do("TakeSlot", func() error { ok, err = s.Store.TakeSlot(ctx, sv, kind, node, n); return err })
+func (s fusedStore) TakeSlot(ctx context.Context, sv *kvm.Service, kind, place string, n, first int) (ok bool, err error) {
+	err = s.f.do("TakeSlot", func() error { ok, err = s.Store.TakeSlot(ctx, sv, kind, place, n, first); return err })
 	return ok, err
 }
 
-func (s fusedStore) FreeSlot(ctx context.Context, sv *kvm.Service, kind string) error {
-	return s.f.do("FreeSlot", func() error { return s.Store.FreeSlot(ctx, sv, kind) })
+func (s fusedStore) FreeSlots(ctx context.Context, sv *kvm.Service) error {
+	return s.f.do("FreeSlots", func() error { return s.Store.FreeSlots(ctx, sv) })
 }
 
 func (s fusedStore) Zones(ctx context.Context) (z []string, err error) {
@@ -184,6 +184,11 @@ func (c fusedCluster) Power(ctx context.Context, vm kvm.Owned) (power kvm.Power,
 
 func (c fusedCluster) Firewall(ctx context.Context, vm kvm.Owned) (st kvm.FirewallState, err error) {
 	err = c.f.do("Firewall", func() error { st, err = c.Cluster.Firewall(ctx, vm); return err })
+	return st, err
+}
+
+func (c fusedCluster) FirewallAgain(ctx context.Context, vm kvm.Owned, have kvm.FirewallState, set string) (st kvm.FirewallState, err error) {
+	err = c.f.do("FirewallAgain", func() error { st, err = c.Cluster.FirewallAgain(ctx, vm, have, set); return err })
 	return st, err
 }
 

@@ -19,6 +19,7 @@ type Settings struct {
 	MigrationTimeout time.Duration
 	StartWait        time.Duration // until a started VM must be seen running
 	ClonesPerNode    int
+	ClonesPerStorage int // to a shared storage
 }
 
 // Lifecycle holds what the rows' functions need. Make it with New; it is safe for concurrent use.
@@ -32,14 +33,14 @@ type Lifecycle struct {
 	// Installation is the id that ownership marks carry.
 	Installation string
 
-	slots     *slots
+	queues    *queues
 	templates *templates
 	placed    *placed
 }
 
 // New completes l.
 func New(l Lifecycle) *Lifecycle {
-	l.slots, l.templates, l.placed = newSlots(), newTemplates(), newPlaced()
+	l.queues, l.templates, l.placed = newQueues(), newTemplates(), newPlaced()
 	return &l
 }
 
@@ -59,7 +60,7 @@ func (l *Lifecycle) row(do func(ctx context.Context, s *kvm.Service) (pipeline.R
 		ended := s.State != "Active" && s.State != "Pending" && s.State != "Suspended"
 		if s.Row.Status == kvm.SetDNS && (s.Problem != nil || ended) {
 			// It may stay here for long, and a slot that a killed run has left would be missing to others.
-			if err := l.Store.FreeSlot(ctx, s, taskClone); err != nil {
+			if err := l.Store.FreeSlots(ctx, s); err != nil {
 				return pipeline.Result{}, err
 			}
 		}
@@ -166,7 +167,7 @@ func (l *Lifecycle) follow(ctx context.Context, c Cluster, s *kvm.Service, kind 
 		return nil
 	}
 	id := s.Row.TaskUPID
-	err := c.Wait(ctx, kvm.UPID(id), limit)
+	err := pipeline.Waiting(ctx, func() error { return c.Wait(ctx, kvm.UPID(id), limit) })
 	switch {
 	case errors.Is(err, kvm.ErrStillRunning):
 		return kvm.Errorf(kvm.ErrStillRunning, "task %s", id)
@@ -174,7 +175,9 @@ func (l *Lifecycle) follow(ctx context.Context, c Cluster, s *kvm.Service, kind 
 		return err // nothing was learned of the task
 	}
 	s.Row.TaskKind, s.Row.TaskUPID = "", ""
-	s.Seen = nil
+	if kind != taskStart { // which changes no configuration
+		s.Seen = nil
+	}
 	if err != nil {
 		if saveErr := l.Store.Save(context.WithoutCancel(ctx), s); saveErr != nil {
 			return saveErr

@@ -58,8 +58,8 @@ func (l *Lifecycle) configureFirewall(ctx context.Context, s *kvm.Service) (pipe
 			addrs = append(addrs, a.Addr)
 		}
 	}
+	have, err := c.Firewall(ctx, vm)
 	for try := 0; ; try++ {
-		have, err := c.Firewall(ctx, vm)
 		if err != nil {
 			return pipeline.Result{}, err
 		}
@@ -80,7 +80,20 @@ func (l *Lifecycle) configureFirewall(ctx context.Context, s *kvm.Service) (pipe
 		if err != nil && (!errors.Is(err, kvm.ErrChanged) || try == digestTries-1) {
 			return pipeline.Result{}, err
 		}
+		have, err = l.firewallAgain(ctx, c, vm, have, len(addrs) > 0)
 	}
+}
+
+// firewallAgain reads what was changed: the options and our set, or all where rules or other sets had to go.
+func (l *Lifecycle) firewallAgain(ctx context.Context, c Cluster, vm kvm.Owned, have kvm.FirewallState, filtered bool) (kvm.FirewallState, error) {
+	_, ours := have.IPSets[ipSet]
+	switch {
+	case have.Rules > 0, len(have.IPSets) > 1, len(have.IPSets) == 1 && !(ours && filtered):
+		return c.Firewall(ctx, vm)
+	case filtered:
+		return c.FirewallAgain(ctx, vm, have, ipSet)
+	}
+	return c.FirewallAgain(ctx, vm, have, "")
 }
 
 // firewallChanges are the calls that make have the firewall that is wanted, in their order: entries are written before the

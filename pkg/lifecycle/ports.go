@@ -27,12 +27,12 @@ type Store interface {
 	Password(ctx context.Context, s *kvm.Service) (kvm.Secret, error)
 	// MoveWithMail is Move with an outbox entry in the same transaction.
 	MoveWithMail(ctx context.Context, s *kvm.Service, to kvm.Status, m kvm.Mail) error
-	// TakeSlot takes one of n slots of kind on node, or finds that s holds one; false = all are held by others. Slots
-	// count across processes and hosts and outlive the process: a service keeps its slot until FreeSlot or until its
-	// status is another.
-	TakeSlot(ctx context.Context, s *kvm.Service, kind, node string, n int) (bool, error)
-	// FreeSlot gives back the slot of kind, if s holds one.
-	FreeSlot(ctx context.Context, s *kvm.Service, kind string) error
+	// TakeSlot takes one of n slots of kind at place, or finds that s holds one; false = all are held by others. Slots
+	// count across processes and hosts and outlive the process: a service keeps its slot until FreeSlots or until its
+	// status is another. The slot first, below n, is tried first.
+	TakeSlot(ctx context.Context, s *kvm.Service, kind, place string, n, first int) (bool, error)
+	// FreeSlots gives back what slots s holds.
+	FreeSlots(ctx context.Context, s *kvm.Service) error
 	// Zones are the names of the configured DNS zones.
 	Zones(ctx context.Context) ([]string, error)
 }
@@ -107,6 +107,8 @@ type (
 	// Firewaller reads and writes a VM's firewall.
 	Firewaller interface {
 		Firewall(ctx context.Context, vm kvm.Owned) (kvm.FirewallState, error)
+		// FirewallAgain is have with its options, and the entries of set where that is not "", read anew.
+		FirewallAgain(ctx context.Context, vm kvm.Owned, have kvm.FirewallState, set string) (kvm.FirewallState, error)
 		// SetFirewall writes the options. Firewall.AntiSpoof is no option of PVE's and is ignored.
 		SetFirewall(ctx context.Context, vm kvm.Owned, f kvm.Firewall) error
 		// SetIPSet makes the set if it is missing and makes its entries exactly addrs; have are its present entries.

@@ -34,16 +34,18 @@ func (l *Lifecycle) startVM(ctx context.Context, s *kvm.Service) (pipeline.Resul
 	if errors.Is(failed, kvm.ErrStillRunning) || ctx.Err() != nil {
 		return pipeline.Result{}, failed
 	}
-	power, lock, err := c.Power(ctx, vm)
-	switch {
-	case err != nil:
-		return pipeline.Result{}, err
-	case power == kvm.Running:
-		return skip(noChange)
-	case lock != "":
-		return pipeline.Result{Wait: fmt.Sprintf("VM %d: locked by Proxmox (%s)", s.Row.VMID, lock)}, nil
-	case failed != nil:
-		return pipeline.Result{}, failed
+	if !s.Fresh || failed != nil {
+		power, lock, err := c.Power(ctx, vm)
+		switch {
+		case err != nil:
+			return pipeline.Result{}, err
+		case power == kvm.Running:
+			return skip(noChange)
+		case lock != "":
+			return pipeline.Result{Wait: fmt.Sprintf("VM %d: locked by Proxmox (%s)", s.Row.VMID, lock)}, nil
+		case failed != nil:
+			return pipeline.Result{}, failed
+		}
 	}
 	err = l.begin(ctx, s, taskStart, func(ctx context.Context) (kvm.UPID, error) { return c.Start(ctx, vm) })
 	if err == nil {
@@ -65,7 +67,7 @@ func (l *Lifecycle) awaitPower(ctx context.Context, c Cluster, vm kvm.Owned, wan
 		if err != nil || power == want || !l.Clock.Now().Before(until) {
 			return power, err
 		}
-		if err := l.Clock.Sleep(ctx, powerPoll); err != nil {
+		if err := pipeline.Waiting(ctx, func() error { return l.Clock.Sleep(ctx, powerPoll) }); err != nil {
 			return power, err
 		}
 	}
@@ -73,7 +75,7 @@ func (l *Lifecycle) awaitPower(ctx context.Context, c Cluster, vm kvm.Owned, wan
 
 // verifyAndMail sees the VM run, and puts the mail into the outbox together with the status.
 func (l *Lifecycle) verifyAndMail(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
-	c, vm, err := l.look(ctx, s)
+	c, vm, err := l.observe(ctx, s)
 	if err != nil {
 		return pipeline.Result{}, err
 	}

@@ -3,65 +3,136 @@ package lifecycle
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/pipeline"
 )
 
-// slotPoll is the pause between two tries for a slot that another process holds.
-const slotPoll = 2 * time.Second
+const (
+	// slotPoll is the pause between two tries for a slot that another process holds.
+	slotPoll = 2 * time.Second
+	// slotPatience is how long a process goes on trying while others hold every slot and none of its own services has had
+	// one. So the ticks of each minute do not pile up behind one that has the slots in use.
+	slotPatience = 30 * time.Second
+)
 
-// slots queues the services of this process for the slots of a node, first come first served, so that only as many as
-// there are slots ask the database.
-type slots struct {
+// queues are where the services of this process wait for slots, the oldest order first, so that only as many as there are
+// slots ask the database.
+type queues struct {
 	mu    sync.Mutex
-	nodes map[string]chan struct{}
+	byKey map[string]*queue
 }
 
-func newSlots() *slots { return &slots{nodes: map[string]chan struct{}{}} }
+func newQueues() *queues { return &queues{byKey: map[string]*queue{}} }
 
-// enter waits for a turn at key, of n, until ctx ends.
-func (q *slots) enter(ctx context.Context, key string, n int) (leave func(), err error) {
+// of is the queue of key, for n slots.
+func (q *queues) of(key string, n int, now time.Time) *queue {
 	q.mu.Lock()
-	turns := q.nodes[key]
-	if turns == nil {
-		turns = make(chan struct{}, n)
-		q.nodes[key] = turns
+	defer q.mu.Unlock()
+	if q.byKey[key] == nil {
+		q.byKey[key] = &queue{held: now}
+		for i := range n {
+			q.byKey[key].free = append(q.byKey[key].free, i)
+		}
 	}
+	return q.byKey[key]
+}
+
+type queue struct {
+	mu      sync.Mutex
+	free    []int // turns that nobody has, each a number below n
+	waiting []*waiter
+	held    time.Time // when one of this process last held a slot, or first came for one
+}
+
+type waiter struct {
+	order int
+	turn  chan int // gets the turn, once
+}
+
+// enter waits for a turn until ctx ends.
+func (q *queue) enter(ctx context.Context, order int) (turn int, err error) {
+	q.mu.Lock()
+	if last := len(q.free) - 1; last >= 0 {
+		turn, q.free = q.free[last], q.free[:last]
+		q.mu.Unlock()
+		return turn, nil
+	}
+	w := &waiter{order: order, turn: make(chan int, 1)}
+	i, _ := slices.BinarySearchFunc(q.waiting, order+1, func(w *waiter, order int) int { return w.order - order })
+	q.waiting = slices.Insert(q.waiting, i, w)
 	q.mu.Unlock()
 	select {
-	case turns <- struct{}{}:
-		return func() { <-turns }, nil
+	case turn := <-w.turn:
+		return turn, nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
 	}
+	q.mu.Lock()
+	i = slices.Index(q.waiting, w)
+	if i >= 0 {
+		q.waiting = slices.Delete(q.waiting, i, i+1)
+	}
+	q.mu.Unlock()
+	if i < 0 { // the turn came all the same
+		q.leave(<-w.turn)
+	}
+	return 0, ctx.Err()
 }
 
-// slot takes one of n slots of kind on node for s. Where others hold them all it waits until cron.wait has passed since it
-// came, and is then kvm.ErrBusy. The slot in the database stays until FreeSlot: it counts the task, not the process. leave
-// gives up the turn within this process.
-func (l *Lifecycle) slot(ctx context.Context, s *kvm.Service, kind, node string, n int) (leave func(), err error) {
-	// Whoever has waited for a turn asks the database once in any case, but does not wait for as long again.
-	until := l.Clock.Now().Add(l.Settings.Wait)
-	leave, err = l.slots.enter(ctx, fmt.Sprintf("%d/%s/%s", s.Row.ServerID, node, kind), n)
+// leave gives the turn to the oldest order that waits.
+func (q *queue) leave(turn int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) == 0 {
+		q.free = append(q.free, turn)
+		return
+	}
+	q.waiting[0].turn <- turn
+	q.waiting = slices.Delete(q.waiting, 0, 1)
+}
+
+// used notes that one of this process holds or held a slot at now.
+func (q *queue) used(now time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.held = now
+}
+
+// unused is for how long none of this process has held a slot.
+func (q *queue) unused(now time.Time) time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return now.Sub(q.held)
+}
+
+// slot takes one of n slots of kind at place (a node, a storage) for s: in the queue of this process first, then in the
+// database. Where others hold them all for longer than slotPatience it is kvm.ErrBusy. The slot in the database stays
+// until FreeSlot: it counts the task, not the process. leave gives up the turn within this process.
+func (l *Lifecycle) slot(ctx context.Context, s *kvm.Service, kind, place string, n int) (leave func(), err error) {
+	q := l.queues.of(fmt.Sprintf("%d/%s/%s", s.Row.ServerID, kind, place), n, l.Clock.Now())
+	turn := 0
+	err = pipeline.Waiting(ctx, func() (err error) { turn, err = q.enter(ctx, s.Order); return err })
 	if err != nil {
 		return nil, err
 	}
 	for {
-		ok, err := l.Store.TakeSlot(ctx, s, kind, node, n)
-		if err == nil && !ok && !l.Clock.Now().Before(until) {
-			err = kvm.Errorf(kvm.ErrBusy, "one of the %d %s slots of node %s", n, kind, node)
+		ok, err := l.Store.TakeSlot(ctx, s, kind, place, n, turn)
+		if err == nil && !ok && q.unused(l.Clock.Now()) >= slotPatience {
+			err = kvm.Errorf(kvm.ErrBusy, "one of the %d %s slots of %s, which others have in use", n, kind, place)
 		}
 		if err == nil && !ok {
-			err = l.Clock.Sleep(ctx, slotPoll)
+			err = pipeline.Waiting(ctx, func() error { return l.Clock.Sleep(ctx, slotPoll) })
 		}
 		if err != nil {
-			leave()
+			q.leave(turn)
 			return nil, err
 		}
 		if ok {
-			return leave, nil
+			q.used(l.Clock.Now())
+			return func() { q.used(l.Clock.Now()); q.leave(turn) }, nil
 		}
 	}
 }

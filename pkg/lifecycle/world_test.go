@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -75,7 +76,7 @@ func newWorld(t *testing.T, version string, product ...string) *world {
 func newWorldOn(t *testing.T, version string, model *pvesim.Model, product ...string) *world {
 	t.Helper()
 	w := &world{t: t, clock: clock.NewFake(epoch), db: whmcstest.NewDB(t), hash: testHash, next: 5001, timeout: 20 * time.Second,
-		settings: lifecycle.Settings{Wait: 300 * time.Second, MigrationEnabled: true, MigrationTimeout: 300 * time.Second, StartWait: 5 * time.Second, ClonesPerNode: 2}}
+		settings: lifecycle.Settings{Wait: 300 * time.Second, MigrationEnabled: true, MigrationTimeout: 300 * time.Second, StartWait: 5 * time.Second, ClonesPerNode: 2, ClonesPerStorage: 2}}
 	var err error
 	if w.sim, err = pvesim.TwoNodes(pvesim.Options{Version: version, Clock: w.clock, Model: model, Seed: 1}); err != nil {
 		t.Fatal(err)
@@ -191,7 +192,8 @@ type process struct {
 	life     *lifecycle.Lifecycle
 	engine   pipeline.Engine
 	fuse     *fuse
-	client   *pve.Client
+	mu       sync.Mutex
+	clients  map[int64]*pve.Client // by server; the simulator stands for all of them
 	warnings []string
 }
 
@@ -202,7 +204,7 @@ func (w *world) start(f *fuse) *process {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	p := &process{w: w, owner: owner, fuse: f}
+	p := &process{w: w, owner: owner, fuse: f, clients: map[int64]*pve.Client{}}
 	var store lifecycle.Store = w.store
 	if f != nil {
 		store = fusedStore{w.store, f}
@@ -213,21 +215,25 @@ func (w *world) start(f *fuse) *process {
 }
 
 func (p *process) cluster(ctx context.Context, server int64) (lifecycle.Cluster, error) {
-	if p.client == nil {
-		s, err := p.w.store.Server(ctx, server)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	client := p.clients[server]
+	if client == nil {
+		s, err := p.w.store.Server(ctx, 1)
 		if err != nil {
 			return nil, err
 		}
-		p.client, err = pve.New(pve.Options{URLs: []string{net.JoinHostPort(s.Address(), strconv.Itoa(s.Port))}, User: s.Username, Secret: s.Password,
+		client, err = pve.New(pve.Options{URLs: []string{net.JoinHostPort(s.Address(), strconv.Itoa(s.Port))}, User: s.Username, Secret: s.Password,
 			TLS: pve.Trust{Pins: []string{p.w.pve.Fingerprint}}, Timeout: p.w.timeout, Clock: p.w.clock})
 		if err != nil {
 			return nil, err
 		}
+		p.clients[server] = client
 	}
 	if p.fuse != nil {
-		return fusedCluster{p.client, p.fuse}, nil
+		return fusedCluster{client, p.fuse}, nil
 	}
-	return p.client, nil
+	return client, nil
 }
 
 // outcome is how a run ended and what it said.

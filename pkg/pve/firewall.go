@@ -3,6 +3,7 @@ package pve
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -21,15 +22,9 @@ func (c *Client) Firewall(ctx context.Context, o kvm.Owned) (kvm.FirewallState, 
 	fail := func(err error) (kvm.FirewallState, error) {
 		return kvm.FirewallState{}, onVM(vm, "reading the firewall", err)
 	}
-	raw := dict[text]{}
-	if err := c.get(ctx, guest(vm, "firewall", "options"), nil, &raw); err != nil {
+	if err := c.readOptions(ctx, vm, &st); err != nil {
 		return fail(err)
 	}
-	if st.Options, err = firewallOptions(raw); err != nil {
-		return fail(err)
-	}
-	st.Digest = string(raw["digest"])
-
 	var sets []struct {
 		Name text `json:"name"`
 	}
@@ -38,22 +33,9 @@ func (c *Client) Firewall(ctx context.Context, o kvm.Owned) (kvm.FirewallState, 
 	}
 	st.IPSets = make(map[string][]string, len(sets))
 	for _, set := range sets {
-		var entries []struct {
-			CIDR    text `json:"cidr"`
-			NoMatch flag `json:"nomatch"`
-		}
-		if err := c.get(ctx, guest(vm, "firewall", "ipset", string(set.Name)), nil, &entries); err != nil {
+		if st.IPSets[string(set.Name)], err = c.entries(ctx, vm, string(set.Name)); err != nil {
 			return fail(err)
 		}
-		list := make([]string, 0, len(entries))
-		for _, e := range entries {
-			entry := string(e.CIDR)
-			if e.NoMatch {
-				entry = "!" + entry
-			}
-			list = append(list, entry)
-		}
-		st.IPSets[string(set.Name)] = list
 	}
 	rules, err := c.rules(ctx, vm)
 	if err != nil {
@@ -61,6 +43,62 @@ func (c *Client) Firewall(ctx context.Context, o kvm.Owned) (kvm.FirewallState, 
 	}
 	st.Rules = len(rules)
 	return st, nil
+}
+
+// FirewallAgain is have with its options, and the entries of set where that is not "", read anew.
+func (c *Client) FirewallAgain(ctx context.Context, o kvm.Owned, have kvm.FirewallState, set string) (kvm.FirewallState, error) {
+	vm, err := target(o)
+	if err != nil {
+		return have, err
+	}
+	if have.IPSets = maps.Clone(have.IPSets); have.IPSets == nil {
+		have.IPSets = map[string][]string{}
+	}
+	if err := c.readOptions(ctx, vm, &have); err != nil {
+		return have, onVM(vm, "reading the firewall", err)
+	}
+	if set == "" {
+		return have, nil
+	}
+	entries, err := c.entries(ctx, vm, set)
+	if err != nil {
+		return have, onVM(vm, "reading the firewall", err)
+	}
+	have.IPSets[set] = entries
+	return have, nil
+}
+
+func (c *Client) readOptions(ctx context.Context, vm *kvm.VM, st *kvm.FirewallState) error {
+	raw := dict[text]{}
+	err := c.get(ctx, guest(vm, "firewall", "options"), nil, &raw)
+	if err != nil {
+		return err
+	}
+	if st.Options, err = firewallOptions(raw); err != nil {
+		return err
+	}
+	st.Digest = string(raw["digest"])
+	return nil
+}
+
+// entries are those of a set, a nomatch entry with a "!" in front.
+func (c *Client) entries(ctx context.Context, vm *kvm.VM, set string) ([]string, error) {
+	var rows []struct {
+		CIDR    text `json:"cidr"`
+		NoMatch flag `json:"nomatch"`
+	}
+	if err := c.get(ctx, guest(vm, "firewall", "ipset", set), nil, &rows); err != nil {
+		return nil, err
+	}
+	list := make([]string, 0, len(rows))
+	for _, e := range rows {
+		entry := string(e.CIDR)
+		if e.NoMatch {
+			entry = "!" + entry
+		}
+		list = append(list, entry)
+	}
+	return list, nil
 }
 
 // firewallOptions fills in the defaults of PVE's code, which its schema does not tell (dhcp and ndp are on).

@@ -7,18 +7,29 @@ import (
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 )
 
-// TakeSlot takes one of n slots of kind on node, or finds that the service holds one. A slot counts as free when its
-// service is no longer at the status at which it was taken: then the task that it was for is over.
-func (s *Store) TakeSlot(ctx context.Context, sv *kvm.Service, kind, node string, n int) (bool, error) {
+// TakeSlot takes one of n slots of kind at place, or finds that the service holds one; the slot first is tried first. A
+// slot counts as free when its service is no longer at the status at which it was taken: then the task that it was for is
+// over.
+func (s *Store) TakeSlot(ctx context.Context, sv *kvm.Service, kind, place string, n, first int) (bool, error) {
 	fail := func(err error) (bool, error) {
 		if notWon(err) {
 			return false, nil
 		}
-		return false, fmt.Errorf("%s slot on node %s for service %d: %w", kind, node, sv.ID, err)
+		return false, fmt.Errorf("%s slot of %s for service %d: %w", kind, place, sv.ID, err)
+	}
+	take := func(slot int) error {
+		_, err := s.db.ExecContext(ctx, `INSERT INTO puq_proxmox_kvm_slots (server_id, node, kind, slot, service_id, vm_status, taken_at)
+			VALUES (?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(6))`, sv.Row.ServerID, place, kind, slot, sv.ID, string(sv.Row.Status))
+		return err
+	}
+	if err := take(first % n); err == nil {
+		return true, nil
+	} else if !duplicate(err) && !notWon(err) { // several may have been at the same slot: is one ours?
+		return fail(err)
 	}
 	var held int
 	err := s.db.QueryRowContext(ctx, `SELECT COUNT(*) FROM puq_proxmox_kvm_slots WHERE service_id = ? AND kind = ? AND server_id = ? AND node = ? AND vm_status = ?`,
-		sv.ID, kind, sv.Row.ServerID, node, string(sv.Row.Status)).Scan(&held)
+		sv.ID, kind, sv.Row.ServerID, place, string(sv.Row.Status)).Scan(&held)
 	if err != nil {
 		return fail(err)
 	}
@@ -27,13 +38,12 @@ func (s *Store) TakeSlot(ctx context.Context, sv *kvm.Service, kind, node string
 	}
 	_, err = s.db.ExecContext(ctx, `DELETE t FROM puq_proxmox_kvm_slots t LEFT JOIN puqProxmoxKVM_vm_info v ON v.service_id = t.service_id
 		WHERE (t.server_id = ? AND t.node = ? AND t.kind = ? AND COALESCE(v.vm_status, '') <> t.vm_status) OR (t.service_id = ? AND t.kind = ?)`,
-		sv.Row.ServerID, node, kind, sv.ID, kind)
+		sv.Row.ServerID, place, kind, sv.ID, kind)
 	if err != nil {
 		return fail(err)
 	}
-	for slot := range n {
-		_, err := s.db.ExecContext(ctx, `INSERT INTO puq_proxmox_kvm_slots (server_id, node, kind, slot, service_id, vm_status, taken_at)
-			VALUES (?, ?, ?, ?, ?, ?, UTC_TIMESTAMP(6))`, sv.Row.ServerID, node, kind, slot, sv.ID, string(sv.Row.Status))
+	for i := range n {
+		err := take((first + i) % n)
 		if err == nil {
 			return true, nil
 		}
@@ -44,15 +54,15 @@ func (s *Store) TakeSlot(ctx context.Context, sv *kvm.Service, kind, node string
 	return false, nil
 }
 
-// FreeSlot gives back the service's slot of kind, if it holds one.
-func (s *Store) FreeSlot(ctx context.Context, sv *kvm.Service, kind string) error {
+// FreeSlots gives back what slots the service holds.
+func (s *Store) FreeSlots(ctx context.Context, sv *kvm.Service) error {
 	for try := 1; ; try++ {
-		_, err := s.db.ExecContext(ctx, `DELETE FROM puq_proxmox_kvm_slots WHERE service_id = ? AND kind = ?`, sv.ID, kind)
+		_, err := s.db.ExecContext(ctx, `DELETE FROM puq_proxmox_kvm_slots WHERE service_id = ?`, sv.ID)
 		if err == nil {
 			return nil
 		}
 		if !notWon(err) && !unknownOutcome(err) || try == writeTries {
-			return fmt.Errorf("free the %s slot of service %d: %w", kind, sv.ID, err)
+			return fmt.Errorf("free the slots of service %d: %w", sv.ID, err)
 		}
 	}
 }

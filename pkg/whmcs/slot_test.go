@@ -11,7 +11,7 @@ import (
 // take takes a clone slot on pve1, one of n, and wants to get it or not.
 func (x *shop) take(sv *kvm.Service, n int, want bool) {
 	x.Helper()
-	if got, err := x.TakeSlot(x.Context(), sv, "clone", "pve1", n); err != nil || got != want {
+	if got, err := x.TakeSlot(x.Context(), sv, "clone", "pve1", n, 0); err != nil || got != want {
 		x.Fatalf("service %d: slot %v, %v; want %v", sv.ID, got, err, want)
 	}
 }
@@ -32,7 +32,7 @@ func TestSlots(t *testing.T) {
 		server     int64
 	}{{"backup", "pve1", 1}, {"clone", "pve2", 1}, {"clone", "pve1", 2}} {
 		d.Row.ServerID = other.server
-		if got, err := x.TakeSlot(t.Context(), d, other.kind, other.node, 1); err != nil || !got {
+		if got, err := x.TakeSlot(t.Context(), d, other.kind, other.node, 1, 0); err != nil || !got {
 			t.Errorf("%+v counts with the others: %v, %v", other, got, err)
 		}
 	}
@@ -40,15 +40,11 @@ func TestSlots(t *testing.T) {
 		"1 pve1 clone 1; 1 pve1 clone 2; 1 pve1 backup 4; 2 pve1 clone 4" {
 		t.Errorf("held: %s", got) // a service has one slot of a kind: the last one
 	}
-	if err := x.FreeSlot(t.Context(), a, "backup"); err != nil {
-		t.Fatal(err)
-	}
-	x.take(c, 2, false)
-	if err := x.FreeSlot(t.Context(), a, "clone"); err != nil {
+	if err := x.FreeSlots(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
 	x.take(c, 2, true)
-	if err := x.FreeSlot(t.Context(), a, "clone"); err != nil { // it holds none
+	if err := x.FreeSlots(t.Context(), a); err != nil { // it holds none
 		t.Fatal(err)
 	}
 	x.take(a, 2, false)
@@ -97,7 +93,7 @@ func TestSlotRace(t *testing.T) {
 		together(len(held), func(i int) {
 			store := stores[i%processes]
 			for {
-				got, err := store.TakeSlot(t.Context(), held[i], "clone", "pve1", slots)
+				got, err := store.TakeSlot(t.Context(), held[i], "clone", "pve1", slots, 0)
 				if err != nil {
 					t.Error(err)
 					return
@@ -108,13 +104,13 @@ func TestSlotRace(t *testing.T) {
 				now := inUse.Add(1)
 				for m := most.Load(); now > m && !most.CompareAndSwap(m, now); m = most.Load() {
 				}
-				again, err := store.TakeSlot(t.Context(), held[i], "clone", "pve1", slots)
+				again, err := store.TakeSlot(t.Context(), held[i], "clone", "pve1", slots, 0)
 				if err != nil || !again {
 					t.Errorf("service %d does not find its own slot: %v, %v", held[i].ID, again, err)
 				}
 				rounds.Add(1)
 				inUse.Add(-1)
-				if err := store.FreeSlot(t.Context(), held[i], "clone"); err != nil {
+				if err := store.FreeSlots(t.Context(), held[i]); err != nil {
 					t.Error(err)
 				}
 				return
@@ -140,7 +136,7 @@ func TestSlotsInTable(t *testing.T) {
 	stores := x.others(8, false)
 	var got atomic.Int32
 	together(len(held), func(i int) {
-		ok, err := stores[i%8].TakeSlot(t.Context(), held[i], "clone", "pve1", 3)
+		ok, err := stores[i%8].TakeSlot(t.Context(), held[i], "clone", "pve1", 3, i)
 		if err != nil {
 			t.Error(err)
 		}
