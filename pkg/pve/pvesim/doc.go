@@ -3,7 +3,7 @@
 //
 // # Contract
 //
-// [New] makes an empty cluster, [TwoNodes] one that is ready to use. Everything that may be called while it serves is
+// [New] makes an empty cluster, [TwoNodes] and [Nodes] one that is ready to use. Everything that may be called while it serves is
 // safe for concurrent use. Parameters are checked against the official schema of the version in [Options], the answers'
 // status, reason phrase and shape are those of the genuine code (7.4, 8.x, 9.x), and a task ends when the clock has
 // reached its end. Nothing runs in the background: each request and each inspection first applies, in order of time, all

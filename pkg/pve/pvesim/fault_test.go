@@ -34,6 +34,12 @@ func instant(t *testing.T, opts Options) (*Cluster, *client) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c, serve(t, c)
+}
+
+// serve serves c over TLS and gives a client for it.
+func serve(t *testing.T, c *Cluster) *client {
+	t.Helper()
 	server, err := c.ServeTLS("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +47,7 @@ func instant(t *testing.T, opts Options) (*Cluster, *client) {
 	t.Cleanup(func() { _ = server.Close() })
 	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 	t.Cleanup(transport.CloseIdleConnections)
-	return c, &client{t: t, base: server.URL + "/api2/json", http: &http.Client{Transport: transport}}
+	return &client{t: t, base: server.URL + "/api2/json", http: &http.Client{Transport: transport}}
 }
 
 func (k *client) request(ctx context.Context, method, path, form string) *http.Request {
