@@ -118,7 +118,6 @@ func lowerBound(chain []need, status time.Duration, perNode []int, limit throttl
 		return []term{{"nothing to do", 0}}
 	}
 	most := slices.Max(perNode)
-	fullest := slices.Index(perNode, most)
 	own := func(n need) time.Duration {
 		var d time.Duration
 		if n.served == own {
@@ -149,14 +148,17 @@ func lowerBound(chain []need, status time.Duration, perNode []int, limit throttl
 	}
 	lock := func(n need) time.Duration { return n.storage }
 	requests := func(n need) time.Duration { return n.requests(status) }
+	var daemons time.Duration
+	for node := range perNode {
+		daemons = max(daemons, stretch(chain, status, limit.daemons, at(node)))
+	}
 	terms := []term{
-		{"one VM", length(chain, status)},
 		{fmt.Sprintf("clone slots of a node: %d clones, %d at once", most, limit.clones),
 			max(stretch(chain, status, limit.clones, alike(most, slot)), whole(chain, status, limit.clones, most, slot))},
 		{fmt.Sprintf("requests: %d VMs, %d at once", total, limit.requests), stretch(chain, status, limit.requests, alike(total, requests))},
-		{fmt.Sprintf("pvedaemon of the node that is asked: %d workers", limit.daemons), stretch(chain, status, limit.daemons, at(0))},
-		{fmt.Sprintf("pvedaemon of the fullest node: %d workers", limit.daemons), stretch(chain, status, limit.daemons, at(fullest))},
+		{fmt.Sprintf("pvedaemon of a node: %d workers", limit.daemons), daemons},
 		{"a storage's lock", stretch(chain, status, 1, alike(most, lock))},
+		{"one VM, its calls and tasks one after the other", length(chain, status)},
 	}
 	slices.SortStableFunc(terms, func(a, b term) int { return int(a.bound - b.bound) })
 	return terms
