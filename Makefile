@@ -28,7 +28,7 @@ race: test ## the same: tests always run with the race detector
 fuzz: ## every fuzz target for FUZZTIME (5s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-bench: build ## start-up, idle tick, and the packages' benchmarks, as figures
+bench: build ## figures beside their aims; BENCH=start|deploy|pending|packages for a part of them
 	@$(MARIADB) install
 	$(MARIADB) run -- scripts/bench.sh
 

@@ -9,10 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/puqkvm/puqkvm/pkg/clock"
-	"github.com/puqkvm/puqkvm/pkg/kvm"
-	"github.com/puqkvm/puqkvm/pkg/pve/pvesim"
 )
 
 // build builds a program as make build does, and gives its path.
@@ -30,26 +26,34 @@ func build(b *testing.B, path string) string {
 // processes are runs of a program as processes of their own.
 type processes struct {
 	wall []time.Duration
-	rss  int64 // the most of any, KiB
+	rss  int64         // the most of any, KiB
+	cpu  time.Duration // of all together
 }
 
 // measure runs the command n times.
 func measure(b *testing.B, n int, bare string, env []string, args ...string) processes {
 	b.Helper()
+	return measureWithin(b, 0, n, bare, env, args...)
+}
+
+// measureWithin is measure with a limit for each run (0 = none), after which it is asked to stop.
+func measureWithin(b *testing.B, limit time.Duration, n int, bare string, env []string, args ...string) processes {
+	b.Helper()
 	var p processes
 	for range n {
-		c := exec.Command(bare, append([]string{"run"}, args...)...)
+		c := exec.Command(bare, append([]string{"run", limit.String()}, args...)...)
 		c.Env = append([]string{"TZ=UTC", "PATH=" + os.Getenv("PATH")}, env...)
 		c.Stderr = os.Stderr
 		out, err := c.Output()
 		if err != nil {
 			b.Fatal(err)
 		}
-		var micros, rss int64
-		if _, err := fmt.Sscan(string(out), &micros, &rss); err != nil {
+		var micros, rss, cpu int64
+		if _, err := fmt.Sscan(string(out), &micros, &rss, &cpu); err != nil {
 			b.Fatalf("%q: %v", out, err)
 		}
 		p.wall, p.rss = append(p.wall, time.Duration(micros)*time.Microsecond), max(p.rss, rss)
+		p.cpu += time.Duration(cpu) * time.Microsecond
 	}
 	slices.Sort(p.wall)
 	return p
@@ -118,46 +122,5 @@ func (w *world) crowd() {
 	}
 	if n := w.db.Text("SELECT COUNT(*) FROM puqProxmoxKVM_vm_info WHERE vm_status = 'ready'"); n != "100001" {
 		w.t.Fatalf("%s services are ready", n)
-	}
-}
-
-// benchSpeed is how much faster than real the cluster of the deploys works. The program's own work does not get faster,
-// so the cluster's seconds hold that much more of it.
-const benchSpeed = 10
-
-// BenchmarkDeploy is ticks that make orders running VMs: the time by the cluster's clock, the Proxmox requests of a VM
-// beside the polls of tasks, and the statements of a row.
-func BenchmarkDeploy(b *testing.B) {
-	for _, n := range []int{1, 10, 50} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			for b.Loop() {
-				w := newWorld(b, scene{model: pvesim.SmallMachine(), clock: clock.NewScaled(epoch, benchSpeed)})
-				var ids []int64
-				for id := range int64(n) {
-					ids = append(ids, 6000+id)
-				}
-				w.order(ids...)
-				seen := w.statements()
-				w.sim.ResetRequests()
-				began, ticks := w.clock.Now(), 0
-				for left := true; left; ticks++ {
-					w.tick()
-					left = slices.ContainsFunc(ids, func(id int64) bool { return w.status(id) != kvm.Ready })
-				}
-				took := w.clock.Now().Sub(began)
-				statements := len(seen())
-				w.settle(ids...)
-				requests, polls := 0, 0
-				for row, count := range w.sim.Counts() {
-					requests += count
-					if strings.Contains(row, "/tasks/{upid}/status") {
-						polls += count
-					}
-				}
-				const rows = 15
-				report(b, map[string]float64{"s-cluster": took.Seconds(), "ticks": float64(ticks), "pve-requests/VM": float64(requests-polls) / float64(n),
-					"polls/VM": float64(polls) / float64(n), "statements/row": float64(statements) / float64(n*rows)})
-			}
-		})
 	}
 }

@@ -3,11 +3,13 @@ package cmd
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/pprof"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,11 +27,37 @@ import (
 // asProgram makes the test binary be puqkvm: for tests that kill it.
 const asProgram = "PUQKVM_TEST_AS_PROGRAM"
 
+// asProfiled makes the test binary, as puqkvm, leave a processor profile at this path and its process id. The benchmark of
+// Deploy then measures the test binary instead of the program.
+const asProfiled = "PUQKVM_TEST_CPUPROFILE"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
-		os.Exit(Main())
+		stop := profile(os.Getenv(asProfiled))
+		code := Main()
+		stop()
+		os.Exit(code)
 	}
 	os.Exit(m.Run())
+}
+
+// profile writes a processor profile until stop is called; without a path it does nothing.
+func profile(path string) (stop func()) {
+	if path == "" {
+		return func() {}
+	}
+	f, err := os.Create(fmt.Sprintf("%s.%d", path, os.Getpid()))
+	if err == nil {
+		err = pprof.StartCPUProfile(f)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, asProfiled+":", err)
+		os.Exit(exitFailed)
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close()
+	}
 }
 
 const (
@@ -67,6 +95,7 @@ type scene struct {
 	clock   clock.Clock   // nil = a Fake at 2026-04-10 01:49:18 UTC, which is 03:49:18 in Warsaw
 	model   *pvesim.Model // nil = pvesim.Instant()
 	version string        // of Proxmox VE, "" = 8.4.21
+	nodes   int           // of pvesim.Nodes, 0 = pvesim.TwoNodes
 	bare    bool          // without server settings, product settings and pools
 }
 
@@ -83,7 +112,13 @@ func newWorld(t testing.TB, s scene) *world {
 	}
 	w := &world{t: t, clock: s.clock, db: whmcstest.NewDB(t), rand: &lockedRand{src: rand.NewChaCha8([32]byte{1})}}
 	var err error
-	if w.sim, err = pvesim.TwoNodes(pvesim.Options{Version: s.version, Clock: s.clock, Model: s.model, Seed: 1}); err != nil {
+	options := pvesim.Options{Version: s.version, Clock: s.clock, Model: s.model, Seed: 1}
+	if s.nodes == 0 {
+		w.sim, err = pvesim.TwoNodes(options)
+	} else {
+		w.sim, err = pvesim.Nodes(options, s.nodes)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	w.sim.SetDatacenterFirewall(map[string]string{"enable": "1", "policy_in": "DROP"})
