@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -35,6 +36,7 @@ type drained struct {
 	requests, polls, statements int
 	cpu, simulator              time.Duration // of the program; of the benchmark's process, which is Proxmox and WHMCS
 	rss                         int64         // KiB
+	others                      float64       // of the machine's processors, 0 to 1: neither the program nor the benchmark
 }
 
 // drain runs ticks until all is ready, at most most of them (0 = any number); tick runs one.
@@ -47,6 +49,7 @@ func (f *farm) drain(most int, tick func() processes) drained {
 	}
 	f.sim.ResetRequests()
 	before, simulator, began := statements(), cpuTime(f.t), f.clock.Now()
+	machine, start := busy(f.t), time.Now()
 	d, idle := drained{left: f.n}, 0
 	for d.left > 0 && (most == 0 || d.ticks < most) {
 		p := tick()
@@ -61,6 +64,7 @@ func (f *farm) drain(most int, tick func() processes) drained {
 		}
 	}
 	d.wall, d.simulator = f.clock.Now().Sub(began), cpuTime(f.t)-simulator
+	d.others = (busy(f.t) - machine - d.cpu - d.simulator).Seconds() / time.Since(start).Seconds() / float64(runtime.NumCPU())
 	d.statements = statements() - before
 	for row, count := range f.sim.Counts() {
 		if strings.HasSuffix(row, "/tasks/{upid}/status") {
@@ -90,6 +94,20 @@ func cpuTime(t testing.TB) time.Duration {
 		t.Fatal(err)
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// busy is the time that the machine's processors have worked since it was started, in hundredths of a second.
+func busy(t testing.TB) time.Duration {
+	t.Helper()
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var user, nice, system, idle, iowait, irq, softirq, steal int64
+	if _, err := fmt.Sscanf(string(text), "cpu %d %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &iowait, &irq, &softirq, &steal); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(user+nice+system+irq+softirq+steal) * 10 * time.Millisecond
 }
 
 // program is the program to measure, what measures it, and its environment.
@@ -218,8 +236,10 @@ func BenchmarkDeploy(b *testing.B) {
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f", d.Seconds()) }
 
+func percent(share float64) string { return fmt.Sprintf("%.0f", 100*share) }
+
 func printDeploys(w io.Writer, results map[deploy]drained, bounds map[deploy][]term) {
-	table := rows{head: []string{"DEPLOY", "WALL s", "BOUND s", "RATIO", "TICKS", "REQUESTS/VM", "POLLS/VM", "STATEMENTS/ROW", "CPU s", "SIMULATOR'S CPU s", "MB", "THE BOUND IS OF"}}
+	table := rows{head: []string{"DEPLOY", "WALL s", "BOUND s", "RATIO", "TICKS", "REQUESTS/VM", "POLLS/VM", "STATEMENTS/ROW", "CPU s", "SIMULATOR'S CPU s", "OTHERS %", "MB", "THE BOUND IS OF"}}
 	table.body = append(table.body, []string{"aim", "", "", fmt.Sprintf("<= %.2f", aimRatio), "", fmt.Sprintf("<= %d", aimRequests), "", fmt.Sprintf("<= %d", aimStatements)})
 	terms := rows{head: []string{"LOWER BOUND", "s", "OF"}}
 	faster := rows{head: []string{"AGAINST ONE WORKER", "1 WORKER s", "16 WORKERS s", "TIMES FASTER"}}
@@ -228,9 +248,9 @@ func printDeploys(w io.Writer, results map[deploy]drained, bounds map[deploy][]t
 		if !done {
 			continue
 		}
-		own, n := []string{"-", "-", "-"}, float64(c.orders)
+		own, n := []string{"-", "-", "-", "-"}, float64(c.orders)
 		if c.speed == 0 {
-			own = []string{seconds(d.cpu), seconds(d.simulator), fmt.Sprintf("%.1f", float64(d.rss)/1000)}
+			own = []string{seconds(d.cpu), seconds(d.simulator), percent(d.others), fmt.Sprintf("%.1f", float64(d.rss)/1000)}
 		}
 		best := bounds[c][len(bounds[c])-1]
 		table.body = append(table.body, append([]string{c.String(), seconds(d.wall), seconds(best.bound), fmt.Sprintf("%.2f", d.wall.Seconds()/best.bound.Seconds()), strconv.Itoa(d.ticks),
@@ -264,8 +284,8 @@ const pendingLimit = 4 * time.Minute
 // stopped, and its figures are those of the VMs that it has.
 func BenchmarkPending(b *testing.B) {
 	p := newProgram(b)
-	table := rows{head: []string{"PENDING", "READY", "WALL s", "CPU s", "CPU ms/VM", "SIMULATOR'S CPU s", "STATEMENTS/ROW", "REQUESTS/VM", "MB", "KB/ORDER"},
-		body: [][]string{{"aim", "", "", "", "", "", fmt.Sprintf("<= %d", aimStatements), fmt.Sprintf("<= %d", aimRequests), fmt.Sprintf("<= %d", aimRSS)}}}
+	table := rows{head: []string{"PENDING", "READY", "WALL s", "CPU s", "CPU ms/VM", "SIMULATOR'S CPU s", "OTHERS %", "STATEMENTS/ROW", "REQUESTS/VM", "MB", "KB/ORDER"},
+		body: [][]string{{"aim", "", "", "", "", "", "", fmt.Sprintf("<= %d", aimStatements), fmt.Sprintf("<= %d", aimRequests), fmt.Sprintf("<= %d", aimRSS)}}}
 	perVM, memory := map[int]float64{}, map[int]float64{}
 	for _, n := range pendings {
 		b.Run(fmt.Sprintf("orders=%d", n), func(b *testing.B) {
@@ -279,7 +299,7 @@ func BenchmarkPending(b *testing.B) {
 				}
 				ready := float64(n - d.left)
 				perVM[n], memory[n] = 1000*d.cpu.Seconds()/ready, float64(d.rss)
-				table.body = append(table.body, []string{strconv.Itoa(n), strconv.Itoa(n - d.left), seconds(d.wall), seconds(d.cpu), fmt.Sprintf("%.1f", perVM[n]), seconds(d.simulator),
+				table.body = append(table.body, []string{strconv.Itoa(n), strconv.Itoa(n - d.left), seconds(d.wall), seconds(d.cpu), fmt.Sprintf("%.1f", perVM[n]), seconds(d.simulator), percent(d.others),
 					fmt.Sprintf("%.2f", float64(d.statements)/ready/deployRows), fmt.Sprintf("%.1f", float64(d.requests+d.polls)/ready), fmt.Sprintf("%.1f", float64(d.rss)/1000), fmt.Sprintf("%.1f", float64(d.rss)/float64(n))})
 				report(b, map[string]float64{"ready": ready, "s": d.wall.Seconds(), "cpu-ms/VM": perVM[n], "MB": float64(d.rss) / 1000})
 			}
