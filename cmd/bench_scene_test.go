@@ -137,3 +137,24 @@ func (f *farm) settleFarm() {
 		}
 	}
 }
+
+// What the benchmarks measure is what an order is, and the lower bound counts no call that the program does without: so
+// that figures are not of something else when the benchmarks are run the next time.
+func TestFarm(t *testing.T) {
+	model := pvesim.Instant()
+	f := newFarm(t, scene{model: model}, farmNodes+3, false)
+	d := f.drain(0, func() processes {
+		f.tick()
+		return processes{}
+	})
+	f.settleFarm()
+	f.checkNeeds(necessary(model))
+	if d.left != 0 || d.ticks == 0 || d.requests < f.n*len(necessary(model)) || d.polls < 5*f.n || d.statements < f.n*deployRows {
+		t.Errorf("%+v", d)
+	}
+	for i, want := range []int{2, 2, 2, 1, 1, 1, 1, 1} {
+		if got := f.perNode()[i]; got != want {
+			t.Errorf("node %d: %d orders, want %d", i+1, got, want)
+		}
+	}
+}
