@@ -2,8 +2,6 @@ package cmd
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -114,11 +112,12 @@ func (f *farm) settleFarm() {
 			running++
 		}
 	}
-	mails := map[int64]int{}
+	mails, most := map[int64]int{}, 0
 	for _, m := range f.api.Mails() {
 		mails[m.ServiceID]++
+		most = max(most, mails[m.ServiceID])
 	}
-	if most := slices.Max(slices.Collect(maps.Values(mails))); len(mails) != f.n || most != 1 || len(f.sim.VMs()) != f.n+farmNodes || running != f.n {
+	if len(mails) != f.n || most != 1 || len(f.sim.VMs()) != f.n+farmNodes || running != f.n {
 		f.t.Errorf("%d orders: %d services were told, at most %d times; %d VMs beside the templates, %d of them running", f.n, len(mails), most, len(f.sim.VMs())-farmNodes, running)
 	}
 	n := strconv.Itoa(f.n)
