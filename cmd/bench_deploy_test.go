@@ -271,4 +271,6 @@ func printDeploys(w io.Writer, results map[deploy]drained, bounds map[deploy][]t
 			t.print(w)
 		}
 	}
+	fmt.Fprintln(w, "\nOTHERS: of the machine's processors, the database's server and whatever else ran. clock=5x: within the benchmark's")
+	fmt.Fprintln(w, "process, and what the program and the simulator work themselves counts five times: more, where others work too.")
 }
