@@ -115,7 +115,7 @@ func (s *store) Alert(_ context.Context, service, client int64, status kvm.Statu
 	return s.failing("Alert", service)
 }
 
-func (s *store) Move(_ context.Context, sv *kvm.Service, to kvm.Status) error {
+func (s *store) Move(_ context.Context, sv *kvm.Service, to kvm.Status, _ *kvm.Run) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.row(sv.ID)

@@ -50,8 +50,8 @@ type fusedStore struct {
 	f *fuse
 }
 
-func (s fusedStore) Move(ctx context.Context, sv *kvm.Service, to kvm.Status) error {
-	return s.f.do("Move "+string(to), func() error { return s.Store.Move(ctx, sv, to) })
+func (s fusedStore) Move(ctx context.Context, sv *kvm.Service, to kvm.Status, run *kvm.Run) error {
+	return s.f.do("Move "+string(to), func() error { return s.Store.Move(ctx, sv, to, run) })
 }
 
 func (s fusedStore) RecordRun(ctx context.Context, r *kvm.Run) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/clock"
@@ -67,9 +68,10 @@ func (p *Pipeline) Statuses() []kvm.Status {
 
 // Store is what the engine writes.
 type Store interface {
-	// Move stores s.Row.Status = to and the row's intents under the claim, ends its open task, and updates s. It is
-	// kvm.ErrMoved when the row is no longer at the status that s says, or the claim no longer ours.
-	Move(ctx context.Context, s *kvm.Service, to kvm.Status) error
+	// Move stores s.Row.Status = to and the row's intents under the claim, ends its open task, and updates s. What run says
+	// is stored with it, when run is not nil and has an ID. It is kvm.ErrMoved when the row is no longer at the status that
+	// s says, or the claim no longer ours.
+	Move(ctx context.Context, s *kvm.Service, to kvm.Status, run *kvm.Run) error
 	// RecordRun stores r; the first time it gives it an ID. A run of no or one step that ended like the stored one before
 	// it only raises that one's count.
 	RecordRun(ctx context.Context, r *kvm.Run) error
@@ -134,7 +136,7 @@ func (e *Engine) walk(ctx context.Context, p *Pipeline, s *kvm.Service, sink eve
 			out = Outcome{Message: "interrupted", Err: interruption(ctx), At: s.Row.Status, Wanted: p.Steps[i].To}
 			break
 		}
-		out = e.row(ctx, &p.Steps[i], s, sink, run, i-first+1, failed)
+		out = e.row(ctx, &p.Steps[i], s, sink, run, i-first+1, i == len(p.Steps)-1, failed)
 		failed = nil
 	}
 	out.At = s.Row.Status
@@ -146,17 +148,27 @@ func (e *Engine) walk(ctx context.Context, p *Pipeline, s *kvm.Service, sink eve
 	return out
 }
 
-// row tries one row; the outcome is complete when the status moved. failed, if any, is the error it failed with already.
-func (e *Engine) row(ctx context.Context, st *Step, s *kvm.Service, sink event.Sink, run *kvm.Run, n int, failed error) Outcome {
+// row tries one row, the nth of the run, and perhaps the table's last; the outcome is complete when the status moved. failed,
+// if any, is the error it failed with already.
+func (e *Engine) row(ctx context.Context, st *Step, s *kvm.Service, sink event.Sink, run *kvm.Run, n int, last bool, failed error) Outcome {
 	began := e.Clock.Now()
 	res, err := Result{}, failed
 	if err == nil {
 		res, err = e.do(ctx, st, s)
 	}
+	took, stored := e.Clock.Now().Sub(began), false
 	if err == nil && res.Wait == "" {
-		err = e.move(ctx, st, s, res)
+		if res.Commit != nil {
+			err = e.commit(ctx, res.Commit)
+			took = e.Clock.Now().Sub(began) // it is a part of the row's work
+		} else {
+			// The step is stored with the status that it led to: one statement, and neither without the other.
+			done := *run
+			done.To, done.Steps = st.To, append(slices.Clone(run.Steps), step(st, n, res, took, ""))
+			err = e.commit(ctx, func(ctx context.Context) error { return e.Store.Move(ctx, s, st.To, &done) })
+			stored = run.ID != 0
+		}
 	}
-	took := e.Clock.Now().Sub(began)
 	out := Outcome{Complete: err == nil && res.Wait == "", Wanted: st.To, Took: took}
 	switch {
 	case out.Complete:
@@ -169,19 +181,25 @@ func (e *Engine) row(ctx context.Context, st *Step, s *kvm.Service, sink event.S
 	default:
 		out.Message, out.Err = words(err), err
 		if st.OnFail != "" && st.OnFail != st.From && !errors.Is(err, kvm.ErrMoved) {
-			if moveErr := e.Store.Move(ctx, s, st.OnFail); moveErr != nil {
+			if moveErr := e.Store.Move(ctx, s, st.OnFail, nil); moveErr != nil {
 				out.Message, out.Err = moveErr.Error(), moveErr
 			}
 		}
 	}
 	sink.Emit(event.StepEnded{At: event.At{Time: e.Clock.Now()}, Service: s.ID, N: n, Title: st.Title, Note: res.Note,
 		From: st.From, To: st.To, Took: took, Message: out.Message})
-	run.Steps = append(run.Steps, kvm.RunStep{N: n, Title: st.Title, Note: res.Note, From: st.From, To: st.To, Message: out.Message, Took: took})
+	run.Steps = append(run.Steps, step(st, n, res, took, out.Message))
 	if out.Complete {
 		run.To = st.To
-		e.store(ctx, run)
+		if !stored && !last { // the last row is stored with the run's end
+			e.store(ctx, run)
+		}
 	}
 	return out
+}
+
+func step(st *Step, n int, res Result, took time.Duration, message string) kvm.RunStep {
+	return kvm.RunStep{N: n, Title: st.Title, Note: res.Note, From: st.From, To: st.To, Message: message, Took: took}
 }
 
 // words are what err says and how to mend it, on one line.
@@ -202,14 +220,11 @@ func (e *Engine) do(ctx context.Context, st *Step, s *kvm.Service) (res Result, 
 	return st.Do(ctx, s)
 }
 
-// move stores the new status. What it is for has happened, so a signal does not stop it.
-func (e *Engine) move(ctx context.Context, st *Step, s *kvm.Service, res Result) error {
+// commit stores the new status. What it is for has happened, so a signal does not stop it.
+func (e *Engine) commit(ctx context.Context, store func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storePatience)
 	defer cancel()
-	if res.Commit != nil {
-		return res.Commit(ctx)
-	}
-	return e.Store.Move(ctx, s, st.To)
+	return store(ctx)
 }
 
 func (e *Engine) record(ctx context.Context, run *kvm.Run, out Outcome) {

@@ -22,7 +22,7 @@ type memory struct {
 	failAt kvm.Status // a Move to it fails
 }
 
-func (m *memory) Move(ctx context.Context, s *kvm.Service, to kvm.Status) error {
+func (m *memory) Move(ctx context.Context, s *kvm.Service, to kvm.Status, run *kvm.Run) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -32,6 +32,9 @@ func (m *memory) Move(ctx context.Context, s *kvm.Service, to kvm.Status) error 
 		return errors.New("the database is gone")
 	}
 	m.status, s.Row.Status = to, to
+	if run != nil && run.ID != 0 {
+		m.runs[run.ID-1] = *run
+	}
 	return nil
 }
 
@@ -228,7 +231,7 @@ func TestCheckStopsWithoutALine(t *testing.T) {
 func TestCommitMovesInPlaceOfTheStore(t *testing.T) {
 	w := newWorld("b")
 	out := w.run(w.table(func(_ context.Context, s *kvm.Service) (Result, error) {
-		return Result{Commit: func(ctx context.Context) error { return w.store.Move(ctx, s, "c") }}, nil
+		return Result{Commit: func(ctx context.Context) error { return w.store.Move(ctx, s, "c", nil) }}, nil
 	}), context.Background())
 	if !out.Complete || w.store.status != "ready" {
 		t.Fatalf("%+v at %s", out, w.store.status)

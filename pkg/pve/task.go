@@ -60,7 +60,7 @@ var warnings = pattern.New(`^WARNINGS: \d+$`)
 // kvm.ErrStillRunning. A node that cannot be asked for a while is no answer and is asked again until the limit.
 //
 // The first question is asked when tasks of this type have usually ended (see paces), else after 100 ms. The pause then
-// grows by a quarter, to 2 s, so that an end is seen at most a fifth of the task's own time too late.
+// grows by an eighth, to 2 s, so that an end is seen at most a ninth of the task's own time, or 100 ms, too late.
 func (c *Client) Wait(ctx context.Context, id kvm.UPID, limit time.Duration) error {
 	u, err := parseUPID(string(id))
 	if err != nil {
@@ -69,9 +69,6 @@ func (c *Client) Wait(ctx context.Context, id kvm.UPID, limit time.Duration) err
 	began := c.clock.Now()
 	end := began.Add(limit)
 	pause, next := c.paces.first(u.Type), firstPoll
-	if pause == firstPoll {
-		next += next / 4
-	}
 	var last error
 	for {
 		if err := c.clock.Sleep(ctx, min(pause, end.Sub(c.clock.Now()))); err != nil {
@@ -93,7 +90,7 @@ func (c *Client) Wait(ctx context.Context, id kvm.UPID, limit time.Duration) err
 		if !c.clock.Now().Before(end) {
 			break
 		}
-		pause, next = next, min(next+next/4, lastPoll)
+		pause, next = next, min(next+next/8, lastPoll)
 	}
 	if last != nil {
 		return kvm.Errorf(kvm.ErrStillRunning, "%s has not been seen to end within %v: %w", u.what(), limit, onlyText{last})

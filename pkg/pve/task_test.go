@@ -50,7 +50,7 @@ func TestWaitPolling(t *testing.T) {
 	if !errors.Is(err, kvm.ErrStillRunning) || !strings.Contains(err.Error(), "the task qmclone of 9000 on pve1 has not ended within 1m0s") {
 		t.Error(err)
 	}
-	if at[0] != 100*time.Millisecond || at[len(at)-1] != time.Minute || len(at) > 45 {
+	if at[0] != 100*time.Millisecond || at[len(at)-1] != time.Minute || len(at) > 50 {
 		t.Errorf("%d polls: %v", len(at), at)
 	}
 	for i := 1; i < len(at); i++ {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 )
@@ -17,31 +18,46 @@ type errAddressTaken struct{ addr netip.Addr }
 func (e errAddressTaken) Error() string { return e.addr.String() + " was taken meanwhile" }
 
 // Allocate claims what pick chooses, writes the service's addresses to tblhosting and moves it to to, in one transaction.
-// When another process was faster, pick chooses again, without the address that was lost.
-// The unique key of the address is what keeps two services apart; the mutex only saves this process from racing itself.
+// When another process was faster, or there are not enough left, pick chooses again from a fresh look.
+// The unique key of the address is what keeps two services apart; the look and its mutex only save work.
 func (s *Store) Allocate(ctx context.Context, sv *kvm.Service, to kvm.Status,
 	pick func(pools []kvm.Pool, taken map[netip.Addr]struct{}) ([]kvm.Claim, error)) error {
-	s.allocate.Lock()
-	defer s.allocate.Unlock()
-	server := sv.Row.ServerID
-	pools, err := s.allPools(ctx, server)
-	if err != nil {
-		return err
-	}
-	taken, err := s.taken(ctx, sv.ID)
-	if err != nil {
-		return err
-	}
+	s.given.mu.Lock()
+	defer s.given.mu.Unlock()
+	var lost []kvm.Claim
 	for {
-		claims, err := pick(pools, taken)
+		fresh, err := s.given.refresh(ctx, s)
 		if err != nil {
 			return err
 		}
-		var lost errAddressTaken
-		if err = s.claimAddresses(ctx, sv, to, claims); !errors.As(err, &lost) {
+		s.given.add(lost) // also what the look does not show, for the key does not lie
+		pools, err := s.given.poolsOf(ctx, s, sv.Row.ServerID)
+		if err != nil {
 			return err
 		}
-		taken[lost.addr.Unmap()] = struct{}{}
+		var claims []kvm.Claim
+		err = s.given.without(sv.ID, func(taken map[netip.Addr]struct{}) (err error) {
+			claims, err = pick(pools, taken)
+			return err
+		})
+		var taken errAddressTaken
+		switch {
+		case err != nil && fresh:
+			return err
+		case err == nil:
+			if err = s.claimAddresses(ctx, sv, to, claims); err == nil {
+				s.given.add(claims)
+				return nil
+			}
+			if !errors.As(err, &taken) {
+				return err
+			}
+			lost = append(lost, kvm.Claim{Addr: taken.addr})
+		}
+		s.given.at = time.Time{}
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("addresses of service %d: %w", sv.ID, err)
+		}
 	}
 }
 
@@ -51,27 +67,46 @@ func (s *Store) claimAddresses(ctx context.Context, sv *kvm.Service, to kvm.Stat
 	row := sv.Row
 	row.TaskKind, row.TaskUPID = "", ""
 	err := s.inTx(ctx, func(tx *sql.Tx) error {
-		for _, c := range claims {
-			err := insertOver(ctx, tx, errAddressTaken{c.Addr},
-				`puq_proxmox_kvm_addresses`, `address = ? AND state = 'quarantined' AND until < UTC_TIMESTAMP(6)`, StoredAddr(c.Addr),
-				`INSERT INTO puq_proxmox_kvm_addresses (address, service_id, position, pool_id, bridge, vlan, gateway, bits, dns1, dns2, state, claimed_at)
-				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'claimed', UTC_TIMESTAMP(6))`,
-				StoredAddr(c.Addr), sv.ID, c.Position, c.PoolID, c.Bridge, c.VLAN, addrText(c.Gateway), c.Bits, addrText(c.DNS1), addrText(c.DNS2))
-			if err != nil {
-				return err
-			}
-		}
-		if err := writeRow(ctx, tx, sv.ID, &row, to); err != nil {
+		if err := insertClaims(ctx, tx, sv.ID, claims); err != nil {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, `UPDATE tblhosting SET dedicatedip = ?, assignedips = ? WHERE id = ?`, dedicated, assigned, sv.ID)
-		return err
+		return writeRow(ctx, tx, sv.ID, &row, to, beside{join: `LEFT JOIN tblhosting h ON h.id = v.service_id`,
+			set: `h.dedicatedip = ?, h.assignedips = ?`, setArgs: []any{dedicated, assigned}})
 	})
 	if err != nil {
 		return fmt.Errorf("claim the addresses of service %d: %w", sv.ID, err)
 	}
 	row.Status = to
 	sv.Row, sv.Addrs = row, all
+	return nil
+}
+
+// insertClaims claims all addresses, or is errAddressTaken. A claim whose quarantine is over gives way.
+func insertClaims(ctx context.Context, tx *sql.Tx, service int64, claims []kvm.Claim) error {
+	if len(claims) == 0 {
+		return nil
+	}
+	const insert = `INSERT INTO puq_proxmox_kvm_addresses (address, service_id, position, pool_id, bridge, vlan, gateway, bits, dns1, dns2, state, claimed_at) VALUES `
+	const row = `(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'claimed', UTC_TIMESTAMP(6))`
+	values := func(c kvm.Claim) []any {
+		return []any{StoredAddr(c.Addr), service, c.Position, c.PoolID, c.Bridge, c.VLAN, addrText(c.Gateway), c.Bits, addrText(c.DNS1), addrText(c.DNS2)}
+	}
+	var all []any
+	for _, c := range claims {
+		all = append(all, values(c)...)
+	}
+	_, err := tx.ExecContext(ctx, insert+row+strings.Repeat(`, `+row, len(claims)-1), all...)
+	if !duplicate(err) {
+		return err
+	}
+	for _, c := range claims {
+		err := insertOver(ctx, tx, errAddressTaken{c.Addr},
+			`puq_proxmox_kvm_addresses`, `address = ? AND state = 'quarantined' AND until < UTC_TIMESTAMP(6)`, StoredAddr(c.Addr),
+			insert+row, values(c)...)
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -99,49 +134,6 @@ func addrText(a netip.Addr) string {
 		return ""
 	}
 	return StoredAddr(a)
-}
-
-// taken are the addresses that are given to anybody: by a claim of ours, or by any row of tblhosting whose service still
-// has them. Terminated, Cancelled and Fraud services that have no row of ours, or one that is removed, have given theirs
-// back; so has the end of a quarantine. What is unreadable in tblhosting is no address.
-func (s *Store) taken(ctx context.Context, except int64) (map[netip.Addr]struct{}, error) {
-	taken := map[netip.Addr]struct{}{}
-	add := func(text string) {
-		for _, f := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(",;|/ \t\r\n", r) }) {
-			if a, err := netip.ParseAddr(f); err == nil {
-				taken[a.Unmap()] = struct{}{}
-			}
-		}
-	}
-	if err := s.each(ctx, `SELECT address, '' FROM puq_proxmox_kvm_addresses WHERE NOT (state = 'quarantined' AND COALESCE(until < UTC_TIMESTAMP(6), 0))`, nil, add); err != nil {
-		return nil, fmt.Errorf("claimed addresses: %w", err)
-	}
-	err := s.each(ctx, `SELECT h.dedicatedip, h.assignedips FROM tblhosting h
-		LEFT JOIN puqProxmoxKVM_vm_info v ON v.service_id = h.id
-		WHERE (h.dedicatedip <> '' OR h.assignedips <> '') AND h.id <> ?
-		AND NOT (COALESCE(h.domainstatus, '') IN ('Terminated', 'Cancelled', 'Fraud') AND (v.service_id IS NULL OR COALESCE(v.vm_status, '') = 'remove'))`, []any{except}, add)
-	if err != nil {
-		return nil, fmt.Errorf("addresses in tblhosting: %w", err)
-	}
-	return taken, nil
-}
-
-// each runs a query of two text columns and hands every value to f.
-func (s *Store) each(ctx context.Context, query string, args []any, f func(string)) error {
-	rows, err := s.db.QueryContext(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var a, b sql.NullString
-		if err := rows.Scan(&a, &b); err != nil {
-			return err
-		}
-		f(a.String)
-		f(b.String)
-	}
-	return rows.Err()
 }
 
 // claims are the addresses that the service holds, first of each family first.
@@ -179,10 +171,11 @@ func (s *Store) claims(ctx context.Context, service int64) ([]kvm.Claim, error) 
 // PoolsWithTaken are the pools of a server (0 = of all), the legacy lists included, and every address that is given to
 // anybody.
 func (s *Store) PoolsWithTaken(ctx context.Context, server int64) ([]kvm.Pool, map[netip.Addr]struct{}, error) {
-	taken, err := s.taken(ctx, 0)
+	g, err := s.readGiven(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
+	taken := g.taken
 	if server != 0 {
 		pools, err := s.allPools(ctx, server)
 		return pools, taken, err

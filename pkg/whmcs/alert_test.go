@@ -46,7 +46,7 @@ func TestAlert(t *testing.T) {
 	}
 	sv := x.hold(7)
 	for _, to := range []kvm.Status{kvm.SetIP, kvm.Creation} {
-		if err := x.Move(t.Context(), sv, to); err != nil {
+		if err := x.Move(t.Context(), sv, to, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"strings"
-	"sync"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -36,7 +35,9 @@ type Store struct {
 	columns columns // as they were when the database was opened
 	opened  Opened
 
-	allocate sync.Mutex // see Allocate
+	given given // see Allocate
+	zones look[[]string]
+	due   dueMails // see TakeMail
 }
 
 // Open connects to d and looks at what is there. It is an error when the database cannot be reached (kvm.ErrUnreachable),

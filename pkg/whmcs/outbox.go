@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
@@ -54,82 +55,124 @@ func (s *Store) WaitingMails(ctx context.Context) (int, error) {
 	return n, nil
 }
 
+// dueMails are entries that were due at one look, the oldest first. Whether one still is, the claim's condition decides.
+type dueMails struct {
+	mu   sync.Mutex
+	list []dueMail
+}
+
+type dueMail struct {
+	kvm.OutboxEntry
+	dead    string // the holder of the claim, when that one is certainly dead
+	invalid error  // what is wrong with its params
+}
+
 // TakeMail claims the oldest entry that is due, for owner and for life; found is false when there is none. An entry that
 // somebody claims is free when the claim has ended, and a pending one also when its holder is certainly dead. One at
 // sending has to wait for the end, dead holder or not: WHMCS may still be busy with it, and its trace not there yet.
 //
 // An entry whose params cannot be read is claimed and returned without them, with found true and kvm.ErrInvalid.
 func (s *Store) TakeMail(ctx context.Context, owner string, life time.Duration) (e kvm.OutboxEntry, found bool, err error) {
+	s.due.mu.Lock()
+	defer s.due.mu.Unlock()
 	for range writeTries {
-		id, seen, err := s.dueMail(ctx)
-		if err != nil || id == 0 {
-			return kvm.OutboxEntry{}, false, err
-		}
-		res, err := s.db.ExecContext(ctx, `UPDATE puq_proxmox_kvm_outbox
-			SET claim_owner = ?, claim_until = UTC_TIMESTAMP(6) + INTERVAL ? MICROSECOND
-			WHERE id = ? AND state IN ('pending', 'sending') AND next_try <= UTC_TIMESTAMP(6)
-			AND (claim_owner IS NULL OR claim_until IS NULL OR claim_until < UTC_TIMESTAMP(6) OR (state = 'pending' AND claim_owner = NULLIF(?, '')))`,
-			owner, life.Microseconds(), id, seen)
-		if notWon(err) {
-			continue
-		}
-		if err != nil && !unknownOutcome(err) {
-			return kvm.OutboxEntry{}, false, s.failed(err, "outbox: claim entry %d", id)
-		}
-		if err == nil {
-			if n, err := res.RowsAffected(); err != nil || n != 1 {
-				continue // somebody was faster
+		if len(s.due.list) == 0 {
+			if s.due.list, err = s.readDue(ctx); err != nil || len(s.due.list) == 0 {
+				return kvm.OutboxEntry{}, false, err
 			}
 		}
-		e, err := s.readMail(ctx, id, owner)
-		if errors.Is(err, sql.ErrNoRows) {
-			continue
+		for len(s.due.list) > 0 {
+			d := s.due.list[0]
+			s.due.list = s.due.list[1:]
+			won, err := s.claimMail(ctx, d, owner, life)
+			if err != nil {
+				return kvm.OutboxEntry{}, false, err
+			}
+			if won {
+				return d.OutboxEntry, true, d.invalid
+			}
 		}
-		return e, err == nil || errors.Is(err, kvm.ErrInvalid), err
 	}
 	return kvm.OutboxEntry{}, false, nil // others are at work on the outbox: the next tick looks again
 }
 
-// dueMail finds the oldest entry that can be claimed, 0 when there is none. seen is its holder when that one is dead.
-func (s *Store) dueMail(ctx context.Context) (id int64, seen string, err error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT id, state, IF(claim_until >= UTC_TIMESTAMP(6), COALESCE(claim_owner, ''), '')
+// claimMail claims d as it was seen: whoever had it in hand since has counted an attempt.
+func (s *Store) claimMail(ctx context.Context, d dueMail, owner string, life time.Duration) (bool, error) {
+	res, err := s.db.ExecContext(ctx, `UPDATE puq_proxmox_kvm_outbox
+		SET claim_owner = ?, claim_until = UTC_TIMESTAMP(6) + INTERVAL ? MICROSECOND
+		WHERE id = ? AND state = ? AND attempts = ? AND next_try <= UTC_TIMESTAMP(6)
+		AND (claim_owner IS NULL OR claim_until IS NULL OR claim_until < UTC_TIMESTAMP(6) OR (state = 'pending' AND claim_owner = NULLIF(?, '')))`,
+		owner, life.Microseconds(), d.ID, string(d.State), d.Attempts, d.dead)
+	switch {
+	case notWon(err):
+		return false, nil
+	case unknownOutcome(err):
+		var holder sql.NullString
+		if err := s.db.QueryRowContext(ctx, `SELECT claim_owner FROM puq_proxmox_kvm_outbox WHERE id = ?`, d.ID).Scan(&holder); err != nil {
+			return false, s.failed(err, "outbox: claim entry %d", d.ID)
+		}
+		return holder.String == owner, nil
+	case err != nil:
+		return false, s.failed(err, "outbox: claim entry %d", d.ID)
+	}
+	n, err := res.RowsAffected()
+	return n == 1, err
+}
+
+// outboxColumns are read by scanMail, in this order.
+const outboxColumns = `id, mail_key, service_id, client_id, action, template, params, state, attempts, trace_after,
+	created_at, TIMESTAMPDIFF(MICROSECOND, created_at, UTC_TIMESTAMP(6)), last_error`
+
+// scanMail reads outboxColumns and what else the query has. The error of params that are no JSON is kvm.ErrInvalid.
+func scanMail(scan func(...any) error, more ...any) (e kvm.OutboxEntry, invalid, err error) {
+	var params, lastError sql.NullString
+	var age int64
+	err = scan(append([]any{&e.ID, &e.Key, &e.ServiceID, &e.ClientID, &e.Action, &e.Template, &params, &e.State, &e.Attempts, &e.TraceAfter,
+		&e.CreatedAt, &age, &lastError}, more...)...)
+	if err != nil {
+		return e, nil, err
+	}
+	e.Age, e.LastError = time.Duration(age)*time.Microsecond, lastError.String
+	if err := json.Unmarshal([]byte(params.String), &e.Params); err != nil {
+		invalid = kvm.Errorf(kvm.ErrInvalid, "outbox: entry %d: params are no JSON object of texts", e.ID)
+	}
+	return e, invalid, nil
+}
+
+// readDue finds the oldest entries that can be claimed.
+func (s *Store) readDue(ctx context.Context) ([]dueMail, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT `+outboxColumns+`, IF(claim_until >= UTC_TIMESTAMP(6), COALESCE(claim_owner, ''), '')
 		FROM puq_proxmox_kvm_outbox WHERE state IN ('pending', 'sending') AND next_try <= UTC_TIMESTAMP(6) ORDER BY created_at, id LIMIT 100`)
 	if err != nil {
-		return 0, "", s.failed(err, "outbox")
+		return nil, s.failed(err, "outbox")
 	}
 	defer rows.Close()
+	var out []dueMail
 	for rows.Next() {
-		var state, holder string
-		if err := rows.Scan(&id, &state, &holder); err != nil {
-			return 0, "", s.failed(err, "outbox")
+		var d dueMail
+		var holder string
+		if d.OutboxEntry, d.invalid, err = scanMail(rows.Scan, &holder); err != nil {
+			return nil, s.failed(err, "outbox")
 		}
-		if holder == "" || (state == string(kvm.MailPending) && ownerDead(holder)) {
-			return id, holder, rows.Close()
+		if holder == "" || (d.State == kvm.MailPending && ownerDead(holder)) {
+			d.dead = holder
+			out = append(out, d)
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return 0, "", s.failed(err, "outbox")
+		return nil, s.failed(err, "outbox")
 	}
-	return 0, "", nil
+	return out, nil
 }
 
 // readMail reads the entry that owner has claimed; sql.ErrNoRows when it has not.
 func (s *Store) readMail(ctx context.Context, id int64, owner string) (kvm.OutboxEntry, error) {
-	e := kvm.OutboxEntry{ID: id}
-	var params, lastError sql.NullString
-	var age int64
-	err := s.db.QueryRowContext(ctx, `SELECT mail_key, service_id, client_id, action, template, params, state, attempts, trace_after,
-		created_at, TIMESTAMPDIFF(MICROSECOND, created_at, UTC_TIMESTAMP(6)), last_error
-		FROM puq_proxmox_kvm_outbox WHERE id = ? AND claim_owner = ? AND claim_until > UTC_TIMESTAMP(6)`, id, owner).
-		Scan(&e.Key, &e.ServiceID, &e.ClientID, &e.Action, &e.Template, &params, &e.State, &e.Attempts, &e.TraceAfter, &e.CreatedAt, &age, &lastError)
+	e, invalid, err := scanMail(s.db.QueryRowContext(ctx, `SELECT `+outboxColumns+`
+		FROM puq_proxmox_kvm_outbox WHERE id = ? AND claim_owner = ? AND claim_until > UTC_TIMESTAMP(6)`, id, owner).Scan)
 	if err != nil {
 		return e, s.failed(err, "outbox: entry %d", id)
 	}
-	e.Age, e.LastError = time.Duration(age)*time.Microsecond, lastError.String
-	if err := json.Unmarshal([]byte(params.String), &e.Params); err != nil {
-		return e, kvm.Errorf(kvm.ErrInvalid, "outbox: entry %d: params are no JSON object of texts", id)
-	}
-	return e, nil
+	return e, invalid
 }
 
 // BeginMail notes another attempt before it is made and returns the entry with it. The first attempt of unknown outcome
@@ -176,12 +219,16 @@ func (s *Store) BeginMail(ctx context.Context, e kvm.OutboxEntry, owner string) 
 // MailSent records that e was sent. Nobody's claim is asked for: a mail that has left is sent, whoever holds its entry,
 // and who is about to send it again is stopped by it.
 func (s *Store) MailSent(ctx context.Context, e kvm.OutboxEntry) error {
-	last, err := s.lastMail(ctx)
-	if err != nil {
-		last = e.TraceAfter // less precise for other entries' traces; that this one is sent matters more
+	sent := func(last string, args ...any) error {
+		return s.updateMail(ctx, e.ID, `UPDATE puq_proxmox_kvm_outbox SET state = 'sent', sent_at = COALESCE(sent_at, UTC_TIMESTAMP(6)),
+			trace_after = GREATEST(trace_after, `+last+`), last_error = NULL, claim_owner = NULL, claim_until = NULL WHERE id = ?`, append(args, e.ID)...)
 	}
-	return s.updateMail(ctx, e.ID, `UPDATE puq_proxmox_kvm_outbox SET state = 'sent', sent_at = COALESCE(sent_at, UTC_TIMESTAMP(6)),
-		trace_after = GREATEST(trace_after, ?), last_error = NULL, claim_owner = NULL, claim_until = NULL WHERE id = ?`, last, e.ID)
+	err := sent(`(SELECT COALESCE(MAX(m.id), 0) FROM tblemails m)`)
+	if err != nil {
+		// Less precise for other entries' traces; that this one is sent matters more.
+		err = sent(`?`, e.TraceAfter)
+	}
+	return err
 }
 
 // RetryMail gives the entry back in state, due after pause, and notes why. Where it is no longer owner's, nothing happens.

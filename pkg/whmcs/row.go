@@ -16,21 +16,39 @@ type execer interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
+// beside is another table's row that is written by the same statement as the service's, only when that one is.
+type beside struct {
+	join     string // to v, the service's row; it must not leave that out
+	joinArgs []any
+	set      string
+	setArgs  []any
+}
+
 // writeRow stores the intents of r and its status to where the row is still at r.Status and still r.Owner's.
 // Since the holder of the claim alone writes these columns, what it has in memory is what they shall be.
-func writeRow(ctx context.Context, db execer, service int64, r *kvm.Row, to kvm.Status) error {
+func writeRow(ctx context.Context, db execer, service int64, r *kvm.Row, to kvm.Status, others ...beside) error {
 	uuids, err := json.Marshal(r.UUIDs)
 	if err != nil {
 		return fmt.Errorf("service %d: UUIDs: %w", service, err)
 	}
-	res, err := db.ExecContext(ctx, `UPDATE puqProxmoxKVM_vm_info SET
-		status_since = IF(vm_status = ?, status_since, UTC_TIMESTAMP(6)), alerted = IF(vm_status = ?, alerted, 0),
-		vm_status = ?, vm_id = ?, server_id = ?, vm_node = ?, vm_uuid = ?, vm_uuids = ?, vm_net0_mac = ?,
-		clone_sent = ?, migrate_target = ?, disk_slot = ?, password_set = ?, task_kind = ?, task_upid = ?
-		WHERE service_id = ? AND vm_status = ? AND claim_owner = ?`,
-		string(to), string(to), string(to), r.VMID, r.ServerID, r.Node, r.UUID, string(uuids), r.MAC,
-		r.CloneSent, r.MigrateTarget, r.DiskSlot, r.PasswordSet, r.TaskKind, r.TaskUPID,
-		service, string(r.Status), r.Owner)
+	query, args := `UPDATE puqProxmoxKVM_vm_info v`, []any{}
+	for _, o := range others {
+		query += ` ` + o.join
+		args = append(args, o.joinArgs...)
+	}
+	query += ` SET v.vm_status = ?, v.vm_id = ?, v.server_id = ?, v.vm_node = ?, v.vm_uuid = ?, v.vm_uuids = ?, v.vm_net0_mac = ?,
+		v.clone_sent = ?, v.migrate_target = ?, v.disk_slot = ?, v.password_set = ?, v.task_kind = ?, v.task_upid = ?`
+	args = append(args, string(to), r.VMID, r.ServerID, r.Node, r.UUID, string(uuids), r.MAC,
+		r.CloneSent, r.MigrateTarget, r.DiskSlot, r.PasswordSet, r.TaskKind, r.TaskUPID)
+	if to != r.Status {
+		query += `, v.status_since = UTC_TIMESTAMP(6), v.alerted = 0`
+	}
+	for _, o := range others {
+		query += `, ` + o.set
+		args = append(args, o.setArgs...)
+	}
+	query += ` WHERE v.service_id = ? AND v.vm_status = ? AND v.claim_owner = ?`
+	res, err := db.ExecContext(ctx, query, append(args, service, string(r.Status), r.Owner)...)
 	if err != nil {
 		return err
 	}
@@ -38,16 +56,16 @@ func writeRow(ctx context.Context, db execer, service int64, r *kvm.Row, to kvm.
 	if err != nil {
 		return err
 	}
-	if n != 1 {
+	if n == 0 { // with others written beside it, it is more than one
 		return kvm.Errorf(kvm.ErrMoved, "service %d is no longer ours at %s: somebody else has it in hand", service, r.Status)
 	}
 	return nil
 }
 
 // write runs writeRow alone, again after a deadlock. After a lost connection it reads back what stands.
-func (s *Store) write(ctx context.Context, sv *kvm.Service, to kvm.Status) error {
+func (s *Store) write(ctx context.Context, sv *kvm.Service, to kvm.Status, others ...beside) error {
 	for try := 1; ; try++ {
-		err := writeRow(ctx, s.db, sv.ID, &sv.Row, to)
+		err := writeRow(ctx, s.db, sv.ID, &sv.Row, to, others...)
 		switch {
 		case err == nil, errors.Is(err, kvm.ErrMoved):
 			return err
@@ -71,11 +89,20 @@ func (s *Store) Save(ctx context.Context, sv *kvm.Service) error {
 	return s.write(ctx, sv, sv.Row.Status)
 }
 
-// Move stores the status to together with the intents and ends the open task.
-func (s *Store) Move(ctx context.Context, sv *kvm.Service, to kvm.Status) error {
+// Move stores the status to together with the intents and with what run says, when that is stored already, and ends the
+// open task.
+func (s *Store) Move(ctx context.Context, sv *kvm.Service, to kvm.Status, run *kvm.Run) error {
+	var others []beside
+	if run != nil && run.ID != 0 {
+		o, err := runBeside(run)
+		if err != nil {
+			return err
+		}
+		others = append(others, o)
+	}
 	kind, upid := sv.Row.TaskKind, sv.Row.TaskUPID
 	sv.Row.TaskKind, sv.Row.TaskUPID = "", ""
-	if err := s.write(ctx, sv, to); err != nil {
+	if err := s.write(ctx, sv, to, others...); err != nil {
 		sv.Row.TaskKind, sv.Row.TaskUPID = kind, upid
 		return err
 	}
@@ -151,15 +178,11 @@ func (s *Store) SetPassword(ctx context.Context, sv *kvm.Service, user string, p
 	}
 	row := sv.Row
 	row.PasswordSet = true
-	err = s.inTx(ctx, func(tx *sql.Tx) error {
-		if err := writeRow(ctx, tx, sv.ID, &row, row.Status); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, `UPDATE tblhosting SET username = ?, password = ? WHERE id = ?`, user, encrypted, sv.ID)
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("store the password of service %d: %w", sv.ID, err)
+	next := *sv
+	next.Row = row
+	hosting := beside{join: `JOIN tblhosting h ON h.id = v.service_id`, set: `h.username = ?, h.password = ?`, setArgs: []any{user, encrypted}}
+	if err := s.write(ctx, &next, row.Status, hosting); err != nil {
+		return fmt.Errorf("the password: %w", err)
 	}
 	sv.Row, sv.Username = row, user
 	return nil
@@ -178,8 +201,12 @@ func (s *Store) Password(ctx context.Context, sv *kvm.Service) (kvm.Secret, erro
 	return password, nil
 }
 
-// Zones are the names of the configured DNS zones.
+// Zones are the names of the configured DNS zones, as they were at most lookAge ago.
 func (s *Store) Zones(ctx context.Context) ([]string, error) {
+	return s.zones.get(ctx, s.readZones)
+}
+
+func (s *Store) readZones(ctx context.Context) ([]string, error) {
 	rows, err := s.db.QueryContext(ctx, `SELECT zone FROM puq_proxmox_kvm_dns_zones ORDER BY id`)
 	if err != nil {
 		return nil, fmt.Errorf("DNS zones: %w", err)

@@ -50,7 +50,7 @@ func TestMove(t *testing.T) {
 	sv := x.hold(7)
 	x.db.Exec("UPDATE puqProxmoxKVM_vm_info SET status_since = '2026-01-01', alerted = 1")
 	sv.Row.TaskKind, sv.Row.TaskUPID, sv.Row.Node = "clone", "UPID:x", "pve2"
-	if err := x.Move(t.Context(), sv, kvm.Creation); err != nil { // a row that is repeated
+	if err := x.Move(t.Context(), sv, kvm.Creation, nil); err != nil { // a row that is repeated
 		t.Fatal(err)
 	}
 	if x.vm("status_since", 7) != "2026-01-01T00:00:00Z" || x.vm("alerted", 7) != "1" {
@@ -59,7 +59,7 @@ func TestMove(t *testing.T) {
 	if sv.Row.TaskUPID != "" || sv.Row.TaskKind != "" || x.vm("task_upid", 7) != "" || x.vm("task_kind", 7) != "" {
 		t.Error("the open task did not end")
 	}
-	if err := x.Move(t.Context(), sv, kvm.SetIP); err != nil {
+	if err := x.Move(t.Context(), sv, kvm.SetIP, nil); err != nil {
 		t.Fatal(err)
 	}
 	if sv.Row.Status != kvm.SetIP || x.vm("vm_status", 7) != "set_ip" || x.vm("vm_node", 7) != "pve2" || x.vm("alerted", 7) != "0" ||
@@ -73,7 +73,7 @@ func TestMove(t *testing.T) {
 func TestMovedByAnother(t *testing.T) {
 	writes := map[string]func(x *shop, sv *kvm.Service) error{
 		"Save": func(x *shop, sv *kvm.Service) error { return x.Save(x.Context(), sv) },
-		"Move": func(x *shop, sv *kvm.Service) error { return x.Move(x.Context(), sv, kvm.SetIP) },
+		"Move": func(x *shop, sv *kvm.Service) error { return x.Move(x.Context(), sv, kvm.SetIP, nil) },
 		"MoveWithMail": func(x *shop, sv *kvm.Service) error {
 			return x.MoveWithMail(x.Context(), sv, kvm.SetIP, readyMail(7, "k"))
 		},

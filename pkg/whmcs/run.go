@@ -27,8 +27,11 @@ func (s *Store) RecordRun(ctx context.Context, r *kvm.Run) error {
 				return s.runWritten(r, err)
 			}
 		}
-		return s.runWritten(r, s.execOnce(ctx, `UPDATE puq_proxmox_kvm_runs SET result = ?, to_status = ?, message = ?, ended_at = ?, steps = ? WHERE id = ?`,
-			r.Result, string(r.To), clean(r.Message), nullTime(r.Ended), string(steps), r.ID))
+		o, err := runBeside(r)
+		if err != nil {
+			return err
+		}
+		return s.runWritten(r, s.execOnce(ctx, `UPDATE puq_proxmox_kvm_runs r SET `+o.set+` WHERE r.id = ?`, append(o.setArgs, r.ID)...))
 	}
 	if len(r.Steps) <= 1 && r.Result != kvm.RunSuccess && r.Result != kvm.RunOpen {
 		var last int64
@@ -57,6 +60,17 @@ func (s *Store) RecordRun(ctx context.Context, r *kvm.Run) error {
 		return fmt.Errorf("run of service %d: %w", r.ServiceID, err)
 	}
 	return s.runWritten(r, s.trimRuns(ctx, r.ServiceID))
+}
+
+// runBeside writes what r says to its stored row.
+func runBeside(r *kvm.Run) (beside, error) {
+	steps, err := json.Marshal(r.Steps)
+	if err != nil {
+		return beside{}, fmt.Errorf("run of service %d: %w", r.ServiceID, err)
+	}
+	return beside{join: `LEFT JOIN puq_proxmox_kvm_runs r ON r.id = ?`, joinArgs: []any{r.ID},
+		set:     `r.result = ?, r.to_status = ?, r.message = ?, r.ended_at = ?, r.steps = ?`,
+		setArgs: []any{r.Result, string(r.To), clean(r.Message), nullTime(r.Ended), string(steps)}}, nil
 }
 
 // mergeRun raises the count of the stored run before r where that ended just as r has, and takes r's own row away.

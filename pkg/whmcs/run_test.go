@@ -1,6 +1,7 @@
 package whmcs
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -133,5 +134,75 @@ func TestRunsNullsAndNonsense(t *testing.T) {
 	x.db.Exec("UPDATE puq_proxmox_kvm_runs SET steps = '{'")
 	if _, err := x.Runs(t.Context(), 7); err == nil || !strings.Contains(err.Error(), "puq_proxmox_kvm_runs.steps of id 1") {
 		t.Errorf("%v", err)
+	}
+}
+
+// A move stores the run's step with the status, or neither; a run that was trimmed away, or not stored yet, stops no move.
+func TestMoveStoresTheStep(t *testing.T) {
+	x := newShop(t)
+	x.order(7)
+	sv := x.hold(7)
+	r := &kvm.Run{ServiceID: 7, Action: "deploy", Result: kvm.RunOpen, From: kvm.Creation, To: kvm.Creation, Started: time.Now()}
+	x.record(r)
+	step := func(to kvm.Status) *kvm.Run {
+		next := *r
+		next.To, next.Steps = to, append(next.Steps, kvm.RunStep{N: len(next.Steps) + 1, Title: "row", From: sv.Row.Status, To: to})
+		return &next
+	}
+	*r = *step(kvm.SetIP)
+	if err := x.Move(t.Context(), sv, kvm.SetIP, r); err != nil {
+		t.Fatal(err)
+	}
+	if got := x.runs(7); len(got) != 1 || got[0].To != kvm.SetIP || len(got[0].Steps) != 1 || got[0].Steps[0].To != kvm.SetIP {
+		t.Errorf("after the move: %+v", got)
+	}
+	x.db.Exec("UPDATE puqProxmoxKVM_vm_info SET claim_owner = '" + elsewhere + "' WHERE service_id = 7")
+	if err := x.Move(t.Context(), sv, kvm.SetDNS, step(kvm.SetDNS)); !errors.Is(err, kvm.ErrMoved) {
+		t.Errorf("without the claim: %v", err)
+	}
+	if got := x.runs(7); got[0].To != kvm.SetIP || len(got[0].Steps) != 1 {
+		t.Errorf("a move that was not ours stored its step: %+v", got)
+	}
+	x.db.Exec("UPDATE puqProxmoxKVM_vm_info SET claim_owner = NULL WHERE service_id = 7")
+	x.db.Exec("DELETE FROM puq_proxmox_kvm_runs")
+	sv = x.hold(7)
+	if err := x.Move(t.Context(), sv, kvm.SetDNS, r); err != nil || x.vm("vm_status", 7) != "set_dns" {
+		t.Errorf("with its run gone: %v", err)
+	}
+}
+
+// What is read once for many services is read again in time, and what another process claims counts at once.
+func TestAllocateLooksAgain(t *testing.T) {
+	x := newShop(t)
+	x.pool("192.0.2.1", 24, "192.0.2.10", "192.0.2.13")
+	x.order(1, 2, 3, 4)
+	allocate := func(id int64) error {
+		return x.Allocate(t.Context(), x.hold(id), kvm.SetIP, pickLowest(1, 0))
+	}
+	if err := allocate(1); err != nil {
+		t.Fatal(err)
+	}
+	// Another process takes one, and somebody types one into another service.
+	x.db.Exec("INSERT INTO puq_proxmox_kvm_addresses (address, service_id, state, claimed_at) VALUES ('192.0.2.11', 90, 'claimed', '2026-01-01')")
+	x.db.Exec("UPDATE tblhosting SET dedicatedip = '192.0.2.12' WHERE id = 4")
+	if err := allocate(2); err != nil {
+		t.Fatal(err)
+	}
+	// There is none left, until the first look's is given back.
+	third := x.hold(3)
+	if err := x.Allocate(t.Context(), third, kvm.SetIP, pickLowest(1, 0)); !errors.Is(err, kvm.ErrExhausted) {
+		t.Fatalf("with no address left: %v", err)
+	}
+	x.db.Exec("DELETE FROM puq_proxmox_kvm_addresses WHERE service_id = 90")
+	if err := x.Allocate(t.Context(), third, kvm.SetIP, pickLowest(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	// What stands in its own row is the service's.
+	if err := allocate(4); err != nil {
+		t.Fatal(err)
+	}
+	if got := x.db.Text("SELECT GROUP_CONCAT(CONCAT_WS(' ', address, service_id) ORDER BY address) FROM puq_proxmox_kvm_addresses"); got !=
+		"192.0.2.10 1,192.0.2.11 3,192.0.2.12 4,192.0.2.13 2" {
+		t.Errorf("claims: %s", got)
 	}
 }

@@ -57,7 +57,7 @@ func TestSlotOfAnotherStatusIsFree(t *testing.T) {
 	a, b := x.hold(1), x.hold(2)
 	x.take(a, 1, true)
 	x.take(b, 1, false)
-	if err := x.Move(t.Context(), a, kvm.SetIP); err != nil {
+	if err := x.Move(t.Context(), a, kvm.SetIP, nil); err != nil {
 		t.Fatal(err)
 	}
 	x.take(a, 1, true) // what it held at its former status is no longer its own: it takes it anew
@@ -65,7 +65,7 @@ func TestSlotOfAnotherStatusIsFree(t *testing.T) {
 		t.Errorf("held: %s", got)
 	}
 	x.take(b, 1, false)
-	if err := x.Move(t.Context(), a, kvm.SetDNS); err != nil {
+	if err := x.Move(t.Context(), a, kvm.SetDNS, nil); err != nil {
 		t.Fatal(err)
 	}
 	x.take(b, 1, true)
