@@ -3,6 +3,7 @@ package pvesim
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 )
@@ -37,11 +38,16 @@ func (c *Cluster) SetPower(vmid int, p kvm.Power) error {
 			m.off()
 			return
 		}
-		c.applyPending(m)
-		c.generate(m)
-		c.pid++
-		m.running, m.since, m.pid = true, c.now, c.pid
+		c.powerOn(m)
 	})
+}
+
+// powerOn is a start without a task.
+func (c *Cluster) powerOn(m *vm) {
+	c.applyPending(m)
+	c.generate(m)
+	c.pid++
+	m.running, m.since, m.pid = true, c.now, c.pid
 }
 
 // SetConfig changes options of a VM behind everybody's back; "" removes one.
@@ -101,21 +107,60 @@ func (c *Cluster) SetNodeDown(name string, down bool) {
 func (c *Cluster) CrashNode(name string) {
 	c.lock()
 	defer c.mu.Unlock()
-	n := c.node(name)
-	if n == nil {
-		return
+	if n := c.node(name); n != nil {
+		c.crash(n)
 	}
+}
+
+func (c *Cluster) crash(n *node) {
 	n.down = true
 	for _, t := range c.tasks {
-		if t.node == name {
+		if t.node == n.Name {
 			t.kill()
 		}
 	}
 	for _, m := range c.vms {
-		if m.node == name {
+		if m.node == n.Name {
 			m.off()
 		}
 	}
+}
+
+// BootNode lets a node that has crashed come up: it is reachable again, and starts its VMs that have onboot=1 and no lock.
+func (c *Cluster) BootNode(name string) {
+	c.lock()
+	defer c.mu.Unlock()
+	if n := c.node(name); n != nil {
+		c.comeUp(n)
+	}
+}
+
+func (c *Cluster) comeUp(n *node) {
+	if !n.down {
+		return
+	}
+	n.down = false
+	for _, m := range c.vms {
+		if m.node == n.Name && m.conf["onboot"] == "1" && m.conf["lock"] == "" && !m.template() && !m.running {
+			c.powerOn(m)
+		}
+	}
+}
+
+// crashFor crashes the node of r and boots it when d has passed.
+func (c *Cluster) crashFor(r *request, d time.Duration) {
+	guest := r.guest()
+	c.lock()
+	defer c.mu.Unlock()
+	n := c.node(r.str("node"))
+	if m := c.vms[guest]; n == nil && m != nil {
+		n = c.node(m.node)
+	}
+	if n == nil || n.down {
+		return
+	}
+	c.crash(n)
+	c.schedule(d, func() { c.comeUp(n) })
 }
 
 // KillTask ends a task's worker without a chance to put anything back.

@@ -15,6 +15,7 @@ type Fault struct {
 	Method string  // empty: any
 	Path   string  // as in the API's table ("/nodes/{node}/qemu/{vmid}/clone") or a path with * for one segment; empty: any
 	VMID   int     // of the path; 0: any
+	Guest  int     // the VM that it is about, see Request; 0: any
 	Skip   int     // lets that many pass first
 	Count  int     // goes wrong that often; 0: always
 	Rate   float64 // with this probability; 0: each time
@@ -36,6 +37,12 @@ type Fault struct {
 	TaskError string
 	// TaskVanishes makes the task one that no call finds; it does its work.
 	TaskVanishes bool
+	// TaskKilledAfter is when, from its UPID on, the worker of the request's task gets a signal: it puts back what it did
+	// and ends with "received interrupt", or as such a task words it. One that has ended by then is not touched.
+	TaskKilledAfter time.Duration
+	// NodeDown is how long the request's node is down: it crashes when the request arrives, and boots when that has passed.
+	// The node is the one in the path, or the one of the request's VM.
+	NodeDown time.Duration
 }
 
 type faults struct {
@@ -100,6 +107,7 @@ type Request struct {
 	Path    string // below /api2/json
 	Pattern string // the row of the API's table, "" if there is none
 	VMID    int    // of the path, 0 if it has none
+	Guest   int    // the VM that it is about: a clone's new one, the one that a task works on, else VMID
 	Form    map[string]string
 	Status  int // at Done
 }
@@ -144,7 +152,7 @@ func (f *faults) strike(r Request) *Fault {
 }
 
 func (a *armed) fits(r Request) bool {
-	if a.Method != "" && a.Method != r.Method || a.VMID != 0 && a.VMID != r.VMID {
+	if a.Method != "" && a.Method != r.Method || a.VMID != 0 && a.VMID != r.VMID || a.Guest != 0 && a.Guest != r.Guest {
 		return false
 	}
 	if a.Path == "" || a.Path == r.Pattern || a.Path == r.Path {

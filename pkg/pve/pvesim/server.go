@@ -39,6 +39,18 @@ func (r *request) number(name string, other int) int {
 }
 func (r *request) vmid() int { return r.number("vmid", 0) }
 
+// guest is the VM that the call is about.
+func (r *request) guest() int {
+	if upid := r.str("upid"); upid != "" {
+		r.c.lock()
+		defer r.c.mu.Unlock()
+		if t := r.c.byUPID[upid]; t != nil {
+			return t.guest
+		}
+	}
+	return r.number("newid", r.vmid())
+}
+
 const apiRoot = "/api2/json"
 
 // serve answers one HTTP request.
@@ -57,7 +69,7 @@ func (c *Cluster) serve(w http.ResponseWriter, hr *http.Request) {
 	shown, _ := url.PathUnescape(rel)
 	seen := Request{Stage: Arrived, Method: hr.Method, Path: shown, Form: sent}
 	if r.ep != nil {
-		seen.Pattern, seen.VMID = r.ep.path, r.vmid()
+		seen.Pattern, seen.VMID, seen.Guest = r.ep.path, r.vmid(), r.guest()
 	}
 	entry := c.journal.open(c.clock.Now(), seen)
 	c.faults.call(r.ctx, seen)
@@ -65,6 +77,9 @@ func (c *Cluster) serve(w http.ResponseWriter, hr *http.Request) {
 	if f := r.fault; f != nil {
 		if c.clock.Sleep(r.ctx, f.Delay) != nil {
 			return
+		}
+		if f.NodeDown > 0 {
+			c.crashFor(r, f.NodeDown)
 		}
 		switch {
 		case f.Hang:

@@ -25,6 +25,7 @@ type task struct {
 	start, end time.Time
 	exit       string
 	log        []string
+	guest      int    // the VM that it works on: a clone's new one
 	forced     string // ends with this instead of OK
 	vanished   bool   // nobody finds it
 	ended      bool
@@ -39,10 +40,15 @@ func (r *request) fork(node, typ, id string, worker func(o *op)) *task {
 	return t
 }
 
-// arm gives t what the request's fault has for it.
+// arm gives t its VM and what the request's fault has for it.
 func (r *request) arm(t *task) {
-	if r.fault != nil {
-		t.forced, t.vanished = r.fault.TaskError, r.fault.TaskVanishes
+	t.guest = r.number("newid", r.vmid())
+	if r.fault == nil {
+		return
+	}
+	t.forced, t.vanished = r.fault.TaskError, r.fault.TaskVanishes
+	if d := r.fault.TaskKilledAfter; d > 0 {
+		r.c.schedule(d, t.interrupt)
 	}
 }
 
