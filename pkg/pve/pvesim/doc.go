@@ -10,7 +10,7 @@
 // that is due. So a [clock.Fake] that nobody else moves is enough.
 //
 // What is not here answers 501, as an unknown path does: snapshots, vzdump and restore, disk moves, agent, console,
-// statistics, high availability, containers.
+// statistics, high availability (no VM is under it), containers.
 //
 // # Why
 //

@@ -42,6 +42,7 @@ type FirewallState struct {
 // TaskState is a task as it is now.
 type TaskState struct {
 	UPID, Node, Type, ID, User string
+	Guest                      int       // the VM that it works on: a clone's new one, while ID is the template's
 	Start, End                 time.Time // End is zero while it runs
 	Exit                       string    // "" while it runs
 	Log                        []string
@@ -136,7 +137,7 @@ func (c *Cluster) Tasks() []TaskState {
 	defer c.mu.Unlock()
 	list := make([]TaskState, 0, len(c.tasks))
 	for _, t := range c.tasks {
-		list = append(list, TaskState{UPID: t.upid, Node: t.node, Type: t.typ, ID: t.id, User: t.who.String(),
+		list = append(list, TaskState{UPID: t.upid, Node: t.node, Type: t.typ, ID: t.id, Guest: t.guest, User: t.who.String(),
 			Start: t.start, End: t.end, Exit: t.exit, Log: slices.Clone(t.log)})
 	}
 	return list

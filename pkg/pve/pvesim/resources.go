@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -227,6 +228,15 @@ func (r *request) clusterStatus() (any, error) {
 			"online": flag(!n.down), "local": flag(i == 0), "level": ""})
 	}
 	return rows, nil
+}
+
+// haResource is what other clients ask of each VM. No VM here is under high availability.
+func (r *request) haResource() (any, error) {
+	sid := r.str("sid")
+	if !strings.Contains(sid, ":") {
+		sid = "vm:" + sid
+	}
+	return nil, failure("no such resource '%s'", sid)
 }
 
 func (r *request) version() (any, error) {

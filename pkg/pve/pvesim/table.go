@@ -56,6 +56,7 @@ func table() []*endpoint {
 		row(get, "/cluster/resources", here, nil, (*request).resources),
 		row(get, "/cluster/status", local, audit, (*request).clusterStatus),
 		row(get, "/cluster/tasks", here, nil, (*request).clusterTasks),
+		row(get, "/cluster/ha/resources/{sid}", here, audit, (*request).haResource),
 		row(get, "/cluster/firewall/options", here, audit, (*request).clusterFirewall),
 		row(get, "/pools", here, nil, (*request).poolList),
 		row(get, "/nodes", here, nil, (*request).nodeList),
