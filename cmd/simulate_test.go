@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/puqkvm/puqkvm/pkg/clock"
 	"github.com/puqkvm/puqkvm/pkg/whmcs/whmcstest"
 )
 
@@ -147,5 +148,60 @@ func TestDemo(t *testing.T) {
 	}
 	if strings.Contains(string(log), "$ puqkvm") {
 		t.Errorf("what was typed is on stdout:\n%s", log)
+	}
+}
+
+// TestSimulateControl: the simulator as a process is told over its control address to refuse a call, and does; an address
+// that others could reach is refused before anything is served.
+func TestSimulateControl(t *testing.T) {
+	c, out := alone(t, "simulate", "--listen", "127.0.0.1:0", "--control", "127.0.0.1:0", "--speed", "100", "--output", "json")
+	var s simulated
+	if err := json.NewDecoder(out).Decode(&s); err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	ask := func(method, url, body string) (int, string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(url, "https") {
+			req.Header.Set("Authorization", "PVEAPIToken="+s.Token+"="+s.Secret)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(text)
+	}
+	nodes, control := "https://"+s.Address+"/api2/json/nodes", "http://"+s.Control
+	if code, text := ask("POST", control+"/faults", `{"path":"/nodes","status":596,"reason":"Connection timed out"}`); code != 200 {
+		t.Fatalf("%d %s", code, text)
+	}
+	if code, _ := ask("GET", nodes, ""); code != 596 {
+		t.Errorf("with the fault: %d", code)
+	}
+	if code, _ := ask("DELETE", control+"/faults", ""); code != 200 {
+		t.Errorf("removing it: %d", code)
+	}
+	if code, _ := ask("GET", nodes, ""); code != 200 {
+		t.Errorf("without it: %d", code)
+	}
+	if err := c.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Wait(); err != nil {
+		t.Errorf("Ctrl-C: %v", err)
+	}
+	var errs bytes.Buffer
+	code := Program{Args: []string{"simulate", "--listen", "127.0.0.1:0", "--control", "0.0.0.0:0"}, Stdout: io.Discard, Stderr: &errs, Clock: clock.Wall{}}.Run(t.Context())
+	if code != exitRefused || !strings.Contains(errs.String(), "must be a loopback address") || !strings.Contains(errs.String(), "puqkvm simulate --control 127.0.0.1:8007") {
+		t.Errorf("exit %d: %s", code, &errs)
 	}
 }

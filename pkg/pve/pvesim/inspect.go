@@ -149,3 +149,31 @@ func (c *Cluster) Settled() bool {
 	defer c.mu.Unlock()
 	return c.running == 0
 }
+
+// NodeState is a node as it is now.
+type NodeState struct {
+	Name   string
+	Online bool
+}
+
+// Nodes are all nodes, in the order in which they were added.
+func (c *Cluster) Nodes() []NodeState {
+	c.lock()
+	defer c.mu.Unlock()
+	var list []NodeState
+	for _, n := range c.nodes {
+		list = append(list, NodeState{n.Name, !n.down})
+	}
+	return list
+}
+
+// Storages are copies of all storages, in the order in which they were added.
+func (c *Cluster) Storages() []Storage {
+	c.lock()
+	defer c.mu.Unlock()
+	var list []Storage
+	for _, s := range c.storages {
+		list = append(list, *s)
+	}
+	return list
+}
