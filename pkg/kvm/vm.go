@@ -166,6 +166,7 @@ type CloudInit struct {
 	IPConfig IPConfig
 	DNS      []netip.Addr
 	Search   string // search domain
+	OnBoot   bool   // from now on the VM starts with its node; false = leave what is there
 }
 
 // IPConfig is ipconfig0.

@@ -24,13 +24,13 @@ func (l *Lifecycle) configureCloudInit(ctx context.Context, s *kvm.Service) (pip
 		return pipeline.Result{}, err
 	}
 	ci := guest(s)
-	ci.Password = password
+	ci.Password, ci.OnBoot = password, !s.Row.Suspended
 	dropped := 0
 	ci.SSHKeys, dropped = publicKeys(s.SSHKeys)
 	sent := false
 	res, err := l.configure(ctx, s, change{kind: taskConfig, what: "cloud-init",
 		// A password cannot be read back: that it was sent is what can be known.
-		same: func(vm *kvm.VM) bool { return sent && vm.CIUser == ci.User },
+		same: func(vm *kvm.VM) bool { return sent && vm.CIUser == ci.User && (vm.OnBoot || !ci.OnBoot) },
 		send: func(ctx context.Context, c Cluster, vm kvm.Owned) (kvm.UPID, error) {
 			err := c.SetCloudInit(ctx, vm, ci)
 			sent = err == nil

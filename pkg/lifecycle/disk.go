@@ -27,14 +27,17 @@ const gib = 1 << 30
 // newDiskSize is the size in GiB with which the additional disk is made; the next row grows it.
 const newDiskSize = 1
 
+// setCPURAM also keeps the VM from starting with its node: one that did so half configured would take its first boot
+// without addresses and password, and be taken for started. The last row before the start gives onboot back.
 func (l *Lifecycle) setCPURAM(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
-	p, onboot := s.Package, !s.Row.Suspended
+	p := s.Package
+	told := func(vm *kvm.VM) bool { return !s.Row.Suspended && s.Row.PasswordSet && vm.CIUser == s.Username }
 	return l.configure(ctx, s, change{kind: taskConfig, what: "CPU and RAM",
 		same: func(vm *kvm.VM) bool {
-			return vm.Cores == p.CPU && vm.Sockets == 1 && vm.VCPUs == 0 && vm.Memory == int64(p.RAM) && vm.OnBoot == onboot
+			return vm.Cores == p.CPU && vm.Sockets == 1 && vm.VCPUs == 0 && vm.Memory == int64(p.RAM) && (!vm.OnBoot || told(vm))
 		},
 		send: func(ctx context.Context, c Cluster, vm kvm.Owned) (kvm.UPID, error) {
-			return "", c.SetCPU(ctx, vm, p.CPU, int64(p.RAM), onboot)
+			return "", c.SetCPU(ctx, vm, p.CPU, int64(p.RAM), false)
 		}})
 }
 

@@ -25,6 +25,8 @@
 //   - The migration's target is stored before the POST: "automatically" could choose another one after a crash.
 //   - The additional disk is made with 1 GiB and grown by the next row: what is not repeatable is then quick, and the log
 //     reads as the PHP module's, where both rows have something to do.
+//   - A VM starts with its node only from the cloud-init row on, which sets the last that it needs for its first boot. A
+//     node that reboots in the middle would else start it without its addresses, and the start row find it running.
 //   - A row that reads the VM after its change leaves what it read for the next row, so that a skipped row costs nothing.
 //   - DNS providers are not served by this version: with zones in the table the row says so in its title, and goes on.
 package lifecycle

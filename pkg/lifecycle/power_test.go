@@ -188,3 +188,22 @@ func TestMail(t *testing.T) {
 	}
 	w.settled(1, id)
 }
+
+// TestNodeRebootsInTheMiddle: a node that reboots starts what has onboot=1, and knows nothing of a deployment. At no row
+// may that start a VM that was not yet told its addresses.
+func TestNodeRebootsInTheMiddle(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "8.4.21", rich...)
+	for row := rowCPU; row < rowStart; row++ {
+		id := w.order()
+		w.reach(id, row)
+		w.sim.CrashNode("pve2")
+		w.sim.BootNode("pve2")
+		w.reach(id, allRows)
+		vm := w.vm(id)
+		addr := w.service(id).Addrs[0].Addr.String()
+		if vm.Power != kvm.Running || len(vm.Pending) != 0 || !strings.Contains(vm.CloudInit, addr) || vm.Config["onboot"] != "1" {
+			t.Errorf("after row %d: %s, onboot %s, pending %v, and the guest was told\n%s", row, vm.Power, vm.Config["onboot"], vm.Pending, vm.CloudInit)
+		}
+	}
+}

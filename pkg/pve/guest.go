@@ -73,6 +73,9 @@ func (c *Client) SetCloudInit(ctx context.Context, o kvm.Owned, ci kvm.CloudInit
 	if !ci.Password.Empty() {
 		p["cipassword"] = ci.Password.Reveal()
 	}
+	if ci.OnBoot {
+		p["onboot"] = bit(true)
+	}
 	if len(gone) > 0 {
 		p["delete"] = strings.Join(gone, ",")
 	}
