@@ -9,6 +9,9 @@
 // reached its end. Nothing runs in the background: each request and each inspection first applies, in order of time, all
 // that is due. So a [clock.Fake] that nobody else moves is enough.
 //
+// What goes wrong is told by [Cluster.AddFault] and its neighbours in control.go, or from outside by
+// [Cluster.ServeControl].
+//
 // What is not here answers 501, as an unknown path does: snapshots, vzdump and restore, disk moves, agent, console,
 // statistics, high availability (no VM is under it), containers.
 //
@@ -24,6 +27,9 @@
 //     two Connection headers that PVE sends.
 //   - Authentication comes before the lookup of the path, as pveproxy does it; privileges before parameters; the
 //     forwarding to another node between them.
+//   - A clone and its task count as the new VM's (guest), though PVE files them under the template: else a fault could not
+//     strike one order's clone and leave the others' alone.
+//   - A node that boots starts what has onboot=1, also a VM that a deployment has not finished: PVE does not know.
 //   - A lost quorum refuses every write with one text. The genuine text differs by call (some only find a read-only file
 //     system); none of them has an effect.
 package pvesim
