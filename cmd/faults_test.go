@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -73,7 +74,8 @@ func (c faultCell) String() string {
 // TestFaultMatrix lets every call of Deploy meet every trouble. Each cell is three orders of one cluster: the struck one,
 // one that goes to the same node, one on the other node. While the trouble lasts the struck one waits or errs in words
 // that name it, and the others get ready in their own time; when it is over all are ready, with one VM, one address and
-// one mail each. By default every call meets one trouble and every trouble one call, by a printed seed.
+// one mail each. By default every call meets one trouble and every trouble one call, by a printed
+// seed; PUQKVM_SOAK asks all cells, PUQKVM_TEST_CELL those that an expression matches.
 func TestFaultMatrix(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(seed(t), 0))
@@ -87,8 +89,12 @@ func TestFaultMatrix(t *testing.T) {
 	if !soak() {
 		chosen = sample(rng, all)
 	}
-	if only := os.Getenv("PUQKVM_TEST_CELL"); only != "" {
-		chosen = slices.DeleteFunc(slices.Clone(all), func(c faultCell) bool { return !strings.Contains(c.String(), only) })
+	if text := os.Getenv("PUQKVM_TEST_CELL"); text != "" {
+		only := regexp.MustCompile(text)
+		chosen = slices.DeleteFunc(slices.Clone(all), func(c faultCell) bool { return !only.MatchString(c.String()) })
+	}
+	if len(chosen) == 0 {
+		t.Fatal("no cell was chosen")
 	}
 	var mu sync.Mutex
 	results := map[string]string{}

@@ -182,7 +182,7 @@ func (w *faultWorld) cells(rng *rand.Rand) []faultCell {
 			if tr.tasks && !w.posts[e] {
 				continue
 			}
-			out = append(out, faultCell{endpoint: e, trouble: tr, skip: rng.IntN(times)})
+			out = append(out, faultCell{endpoint: e, trouble: tr, skip: rng.IntN((times + 1) / 2)})
 		}
 	}
 	slices.SortFunc(out, func(a, b faultCell) int { return strings.Compare(a.key(), b.key()) })
@@ -299,6 +299,11 @@ func (w *faultWorld) cell(c faultCell) (worst delay) {
 	// A quarter of an hour later it is still there.
 	w.db.Exec("UPDATE puqProxmoxKVM_vm_info SET status_since = status_since - INTERVAL 16 MINUTE WHERE vm_status <> 'ready'")
 	was := w.status(struck)
+	for !w.sim.Settled() { // what was begun has ended when the next minute's tick comes
+		if err := w.clock.Sleep(w.t.Context(), time.Second); err != nil {
+			w.t.Fatal(err)
+		}
+	}
 	w.tick()
 	said = append(said, w.message(struck))
 	words := regexp.MustCompile(c.says)
