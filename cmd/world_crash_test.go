@@ -49,7 +49,7 @@ func (w *world) startTo(stdout io.Writer, env []string, args ...string) *child {
 	}
 	c := &child{Cmd: exec.Command(self, args...), t: w.t, done: make(chan struct{}), began: time.Now()}
 	c.Env = slices.Concat([]string{asProgram + "=1", "TZ=UTC", "PATH=" + os.Getenv("PATH"), "GOCOVERDIR=" + w.t.TempDir()}, w.env, env)
-	c.Stdout, c.Stderr = &c.out, &c.errout
+	c.Stdout, c.Stderr, c.SysProcAttr = &c.out, &c.errout, w.attr
 	if stdout != nil {
 		c.Stdout = stdout
 	}
@@ -239,6 +239,12 @@ func (w *world) minutesLater(n int) {
 
 // eventually waits until what is so.
 func (w *world) eventually(what string, so func() bool) {
+	w.t.Helper()
+	w.eventuallyWithin(patience, what, so)
+}
+
+// eventuallyWithin is eventually with another patience.
+func (w *world) eventuallyWithin(patience time.Duration, what string, so func() bool) {
 	w.t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -76,6 +77,7 @@ type world struct {
 	api   *apisim.Server
 	env   []string
 	rand  *lockedRand
+	attr  *syscall.SysProcAttr // of the processes that start starts
 }
 
 // lockedRand is a repeatable source for several goroutines.

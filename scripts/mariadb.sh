@@ -18,7 +18,7 @@ usage() {
 	END
 }
 
-say() { echo "mariadb.sh: $*" >&2; }
+say() { echo "${0##*/}: $*" >&2; }
 
 die() {
 	say "$@"
@@ -163,7 +163,7 @@ pass() {
 run() {
 	local without code=0
 	without=$(missing)
-	[[ -z $without ]] || die "no ${without//$'\n'/, } here: scripts/mariadb.sh install"
+	[[ -z $without ]] || die "no ${without//$'\n'/, } here: scripts/${0##*/} install"
 	command -v setpriv >/dev/null || die "no setpriv here: install util-linux"
 	child='' interrupted='' signalled=0
 	dir=$(mktemp -d "${TMPDIR:-/tmp}/puqkvm-mariadb.XXXXXX")
@@ -196,6 +196,8 @@ run() {
 	fi
 	exit "$code"
 }
+
+[[ ${BASH_SOURCE[0]} = "$0" ]] || return 0 # galera.sh uses what is above
 
 case ${1-} in
 install)
