@@ -34,6 +34,7 @@ func TestEightProcesses(t *testing.T) {
 			w.ok("settings", "set", "cron.workers", "8") // so that four processes cannot take them all
 			w.order(all...)
 			watch := w.pace()
+			complete := 0
 			for tick := 1; w.pending() > 0; tick++ {
 				if tick > ticks {
 					t.Fatalf("after %d ticks %d services are not ready", ticks, w.pending())
@@ -48,7 +49,12 @@ func TestEightProcesses(t *testing.T) {
 					if code := c.wait(); code != exitDone {
 						t.Fatalf("exit %d\n%s%s", code, &c.out, &c.errout)
 					}
-					n := strings.Count(c.out.String(), "--- Deploy: ")
+					log := c.out.String()
+					if strings.Contains(log, "is no longer ours") {
+						t.Errorf("a process has met another one at a service that it had claimed\n%s", log)
+					}
+					complete += strings.Count(log, "--- Deploy complete: ")
+					n := strings.Count(log, "--- Deploy: ")
 					walked = append(walked, n)
 					busy += min(n, 1)
 				}
@@ -58,6 +64,9 @@ func TestEightProcesses(t *testing.T) {
 				}
 			}
 			stall := watch.stop()
+			if complete != services {
+				t.Errorf("the logs have %d complete deploys of %d services", complete, services)
+			}
 			w.settle(all...)
 			w.unclaimed()
 			w.distinct(all)

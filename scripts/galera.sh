@@ -5,8 +5,8 @@
 set -euo pipefail
 
 . "$(dirname "$0")/mariadb.sh"
-packages+=(galera-4 rsync)
-programs+=(rsync)
+packages+=(galera-4 rsync iproute2) # the state transfer looks at ports with ss
+programs+=(rsync ss)
 nodes=(1 2 3)
 
 usage() {
