@@ -41,13 +41,17 @@ func long(c *child) int {
 	return c.wait()
 }
 
-// crontab starts a tick on each host when a dead one's claim has run out, or when every tick so far has ended, until all
-// services are ready; running are the ticks under way. The next minute's tick would do it too, only later.
+// crontab starts a tick on each host when a dead one's claim has run out, or when every tick so far has ended and left a
+// service that nobody claims, until all are ready; running are the ticks under way. The next minute's tick would do it too,
+// only later.
 func (w *world) crontab(hosts []*host, running ...*child) {
 	w.t.Helper()
 	const most = 20
 	runOut := func() bool {
 		return w.number("SELECT COUNT(*) FROM puqProxmoxKVM_vm_info WHERE vm_status <> 'ready' AND claim_until < UTC_TIMESTAMP(6)") > 0
+	}
+	left := func() bool {
+		return w.number("SELECT COUNT(*) FROM puqProxmoxKVM_vm_info WHERE vm_status <> 'ready' AND claim_owner IS NULL") > 0
 	}
 	over := func() bool {
 		return !slices.ContainsFunc(running, func(c *child) bool {
@@ -63,7 +67,10 @@ func (w *world) crontab(hosts []*host, running ...*child) {
 		if minute > most {
 			w.t.Fatalf("after %d ticks of each host %d services are not ready", most, w.pending())
 		}
-		w.eventuallyWithin(3*time.Minute, "a claim has run out, or all ticks have ended", func() bool { return runOut() || over() })
+		w.eventuallyWithin(3*time.Minute, "there is something to take up", func() bool { return runOut() || over() && (left() || w.pending() == 0) })
+		if w.pending() == 0 {
+			break
+		}
 		for _, h := range hosts {
 			running = append(running, h.cron())
 		}
