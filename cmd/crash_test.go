@@ -141,8 +141,8 @@ func TestKilledBetweenRows(t *testing.T) {
 			stops = append(stops, newStop(t, "the move to "+string(to)))
 		}
 		tap.holdEach(stops, func(i int, r pvesim.Request) bool {
-			return r.Stage == pvesim.Done && strings.HasPrefix(r.Path, "UPDATE puqProxmoxKVM_vm_info SET") &&
-				strings.Contains(r.Path, "vm_status = '"+string(rows[i])+"', vm_id") && strings.Contains(r.Path, fmt.Sprintf("WHERE service_id = %d AND", services[i]))
+			return r.Stage == pvesim.Done && strings.HasPrefix(r.Path, "UPDATE puqProxmoxKVM_vm_info v ") &&
+				strings.Contains(r.Path, "v.vm_status = '"+string(rows[i])+"', v.vm_id") && strings.Contains(r.Path, fmt.Sprintf("WHERE v.service_id = %d AND", services[i]))
 		})
 		w.killedEach(env, stops, services)
 	}

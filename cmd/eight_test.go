@@ -3,7 +3,6 @@ package cmd
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -12,16 +11,13 @@ import (
 	"github.com/puqkvm/puqkvm/pkg/pve/pvesim"
 )
 
-// soak is the environment variable that lets the long form of a test run.
-const soak = "PUQKVM_SOAK"
-
 // TestEightProcesses lets eight processes work on the same 50 services at once, in an installation that no process has
-// seen before, until all are ready; and that again and again: 3 rounds, 20 with PUQKVM_SOAK.
+// seen before, until all are ready; and that again and again: 2 rounds, 20 with PUQKVM_SOAK.
 func TestEightProcesses(t *testing.T) {
 	t.Parallel()
 	const processes, services, throttle, ticks = 8, 50, 2, 5
-	rounds := 3
-	if os.Getenv(soak) != "" {
+	rounds := 2
+	if soak() {
 		rounds = 20
 	}
 	var sum tally

@@ -18,7 +18,7 @@ import (
 const ProcessTask = "processVirtualMachines"
 
 // lettingGo is how long the last write about a service may take, whatever became of the tick.
-const lettingGo = 5 * time.Second
+const lettingGo = 15 * time.Second
 
 // Services is what processing needs of the database. See package whmcs for the claim's rules.
 type Services interface {

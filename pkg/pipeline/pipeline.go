@@ -13,8 +13,9 @@ import (
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 )
 
-// storePatience is how long a write may take whose effect outside has happened already.
-const storePatience = 5 * time.Second
+// storePatience is how long a write may take whose effect outside has happened already: long enough for a database cluster
+// to notice that a node of it died (5 s on Galera), well within the life of a claim.
+const storePatience = 15 * time.Second
 
 // Step is a row of a table.
 type Step struct {
