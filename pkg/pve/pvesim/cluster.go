@@ -77,6 +77,8 @@ type Node struct {
 	Memory  int64    // bytes
 	Bridges []string // nil means vmbr0
 	Address string   // empty: one is made up
+	// Nameservers are those of the node's resolv.conf: cloud-init gives them to VMs that have none of their own.
+	Nameservers []string
 }
 
 type node struct {

@@ -78,11 +78,16 @@ func (r *request) prepare(ch *configChange, k string) error {
 		return r.mayUseBridge(p["bridge"], p["tag"])
 	case driveKey.MatchString(k):
 		p := c.drive(k, ch.set[k])
-		if p["import-from"] != "" {
-			return failure("import-from is not part of this simulation")
+		if from := p["import-from"]; from != "" {
+			if m := newVolume.FindStringSubmatch(p["file"]); m == nil || m[2] != "0" {
+				return badParam(k, "'import-from' requires special syntax - use <storage ID>:0,import-from=<source>")
+			}
+			if strings.HasPrefix(from, "/") && r.who.root() {
+				return failure("import-from with a path is not part of this simulation")
+			}
 		}
-		if strings.HasPrefix(p["file"], "/") && !r.who.root() {
-			return failure("Only root can pass arbitrary filesystem paths.")
+		if (strings.HasPrefix(p["file"], "/") || strings.HasPrefix(p["import-from"], "/")) && !r.who.root() {
+			return failure("Only root can pass arbitrary filesystem paths. at /usr/share/perl5/PVE/Storage.pm line 581.")
 		}
 		storage, isNew := allocates(p["file"])
 		if !isNew {

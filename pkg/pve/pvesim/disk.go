@@ -91,7 +91,11 @@ func (r *request) planResize() (*volume, int64, error) {
 	case size == now:
 		return v, v.size, nil
 	case strings.Contains(v.key.name, "base-"+strconv.Itoa(v.vmid)+"-") && v.vmid == m.vmid && v.parent == "":
-		return nil, 0, failure("command '/usr/bin/qemu-img resize -f %s %s/images/%s %d' failed: exit code 1", v.format,
+		preallocation := ""
+		if c.major >= 9 && v.format == "qcow2" {
+			preallocation = "'--preallocation=metadata' "
+		}
+		return nil, 0, failure("command '/usr/bin/qemu-img resize %s-f %s %s/images/%s %d' failed: exit code 1", preallocation, v.format,
 			c.storage(v.key.storage).Path, v.key.name, size)
 	}
 	if s := c.storage(v.key.storage); s.Type == "lvm" {

@@ -39,6 +39,11 @@ func (c *Cluster) boot(o *op, vmid int, node string, length time.Duration) {
 		} else if c.generate(m) {
 			o.logf("generating cloud-init ISO")
 		}
+		for _, k := range m.disks() {
+			if strings.HasPrefix(k, "scsi") && c.drive(k, m.conf[k])["iothread"] == "1" && m.conf["scsihw"] != "virtio-scsi-single" {
+				o.warn("iothread is only valid with virtio disk or virtio-scsi-single controller, ignoring")
+			}
+		}
 		o.after(length, func() {
 			o.commit(func() {
 				if m.conf["lock"] == "suspended" {
@@ -255,6 +260,11 @@ func (c *Cluster) status(m *vm, full bool) object {
 	if m.running {
 		row["pid"] = m.pid
 	}
+	for _, kind := range []string{"cpufull", "cpusome", "iofull", "iosome", "memoryfull", "memorysome"} {
+		if m.running && c.major >= 9 {
+			row["pressure"+kind] = 0
+		}
+	}
 	if !full {
 		return row
 	}
@@ -278,7 +288,9 @@ func (c *Cluster) status(m *vm, full bool) object {
 				nics[fmt.Sprintf("tap%di%d", m.vmid, i)] = object{"netin": 0, "netout": 0}
 			}
 		}
-		row["nics"] = nics
+		if len(nics) > 0 {
+			row["nics"] = nics
+		}
 	}
 	return row
 }

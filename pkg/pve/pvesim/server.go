@@ -23,7 +23,7 @@ type request struct {
 	vars   map[string]string // parameters of the path, query and body, all in one as PVE has them
 	arrays map[string]bool   // given more than once
 	fault  *Fault
-	total  int // -1: the answer has none
+	total  int // of a list of which this is a part; 0: the answer has none
 }
 
 func (r *request) has(name string) bool   { _, ok := r.vars[name]; return ok }
@@ -49,7 +49,7 @@ func (c *Cluster) serve(w http.ResponseWriter, hr *http.Request) {
 		return
 	}
 	rel = strings.TrimRight(rel, "/")
-	r := &request{c: c, ctx: hr.Context(), total: -1, vars: map[string]string{}, arrays: map[string]bool{}}
+	r := &request{c: c, ctx: hr.Context(), vars: map[string]string{}, arrays: map[string]bool{}}
 	badBody := r.read(hr)
 	sent := maps.Clone(r.vars)
 	r.ep = c.find(hr.Method, rel, r.vars)
@@ -263,7 +263,16 @@ func (r *request) addJSON(body []byte) error {
 	decoder := json.NewDecoder(strings.NewReader(string(body)))
 	decoder.UseNumber()
 	if err := decoder.Decode(&values); err != nil {
-		return &apiError{code: 500, plain: true, msg: "malformed JSON string, " + err.Error() + "\n"}
+		at := int64(len(body))
+		if wrong := new(json.SyntaxError); errors.As(err, &wrong) {
+			at = max(0, wrong.Offset-1)
+		}
+		before := "(end of string)"
+		if at < int64(len(body)) {
+			before = string(body[at:])
+		}
+		return &apiError{code: 500, plain: true, msg: fmt.Sprintf("malformed JSON string, neither tag, array, object, number, string "+
+			"or atom, at character offset %d (before \"%s\") at /usr/share/perl5/PVE/APIServer/AnyEvent.pm line 917.\n", at, before)}
 	}
 	for name, v := range values {
 		switch v := v.(type) {

@@ -309,6 +309,9 @@ func (r *request) storageContent() (any, error) {
 			if v.parent != "" {
 				m["parent"] = v.parent
 			}
+			if v.parent != "" && s.files() {
+				m["parent"] = "../" + v.parent // as qemu-img tells it
+			}
 		}
 		rows = append(rows, m)
 	}

@@ -27,6 +27,7 @@ type task struct {
 	log        []string
 	forced     string // ends with this instead of OK
 	vanished   bool   // nobody finds it
+	warnings   int
 	ended      bool
 }
 
@@ -66,6 +67,14 @@ const bootTicks = 120000
 // isWarning says whether a task with this exit text did its work.
 func isWarning(exit string) bool { return strings.HasPrefix(exit, "WARNINGS: ") }
 
+// warn is a line of the log that makes the task end with WARNINGS where it would have been OK.
+func (o *op) warn(text string) {
+	if o.task != nil {
+		o.logf("WARN: %s", text)
+		o.task.warnings++
+	}
+}
+
 var blanks = pattern.New(`\s+`)
 
 func (t *task) finish(err error) {
@@ -73,6 +82,9 @@ func (t *task) finish(err error) {
 	t.c.running--
 	if err == nil {
 		t.exit = "OK"
+		if t.warnings > 0 {
+			t.exit = fmt.Sprintf("WARNINGS: %d", t.warnings)
+		}
 		if isWarning(t.forced) {
 			t.exit = t.forced
 		}
