@@ -59,6 +59,7 @@ type Cluster struct {
 	volumes       map[volumeKey]*volume
 	vms           map[int]*vm
 	pools         map[string]bool
+	poolComments  map[string]string
 	firewalls     map[int]*firewall
 	dcFirewall    map[string]string
 	quorumLost    bool
@@ -112,7 +113,7 @@ func New(opts Options) (*Cluster, error) {
 	c := &Cluster{
 		opts: opts, clock: opts.Clock, model: opts.Model, booted: now, now: now, lastBroadcast: now,
 		pid: 0x700, rng: rand.New(rand.NewPCG(opts.Seed, 0x9e3779b97f4a7c15)), slots: map[string]chan struct{}{},
-		locks: map[string]*flock{}, volumes: map[volumeKey]*volume{}, vms: map[int]*vm{}, pools: map[string]bool{},
+		locks: map[string]*flock{}, volumes: map[volumeKey]*volume{}, vms: map[int]*vm{}, pools: map[string]bool{}, poolComments: map[string]string{},
 		firewalls: map[int]*firewall{}, dcFirewall: map[string]string{}, byUPID: map[string]*task{},
 		users: map[string]*user{}, tickets: map[string]*ticket{},
 	}

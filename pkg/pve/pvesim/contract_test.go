@@ -21,7 +21,8 @@ type verdict struct {
 	name        string
 	level       int
 	differences []string
-	missing     string // why it does not apply
+	before      []string // what differed with what the outcome says, where the answer had to be taken as well
+	missing     string   // why it does not apply
 }
 
 // TestRecordings is the contract with the genuine API: it replays recorded calls and compares status, reason, the shape
@@ -123,6 +124,7 @@ func playGroup(t *testing.T, version string, known *knowledge, cases []*trial, s
 			if len(v.differences) == 0 || v.level == last {
 				break
 			}
+			v.before = v.differences
 			w.server.Close()
 			w = newWorld(t, version, known)
 			for _, before := range played {
@@ -167,6 +169,9 @@ func report(t *testing.T, version string, verdicts []verdict, whole bool) {
 		case len(v.differences) == 0:
 			passed++
 			byLevel[v.level]++
+			if v.level == len(levels)-1 && v.before != nil {
+				t.Logf("state taken from the answer: %s, for otherwise: %s", v.name, strings.Join(v.before, "; "))
+			}
 			if isKnown {
 				t.Errorf("%s passes: it is no known difference any more", v.name)
 			}

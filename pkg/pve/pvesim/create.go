@@ -6,14 +6,6 @@ import (
 	"strings"
 )
 
-// pool is the check that a pool exists, which is a matter of permissions in PVE.
-func (r *request) pool() error {
-	if p := r.str("pool"); p != "" && !r.c.pools[p] {
-		return deniedBare(fmt.Sprintf(" (pool '%s' does not exist)", p))
-	}
-	return nil
-}
-
 // createVM makes a plain VM. Its configuration exists, locked, before the UPID is given.
 func (r *request) createVM() (any, error) {
 	c := r.c

@@ -132,6 +132,8 @@ func checkNetwork(format, v string) string {
 	case "IPorCIDRorAlias":
 		return verdict(addrErr == nil || prefixErr == nil || aliasName.MatchString(v),
 			"value does not look like a valid IP address or CIDR network")
+	case "IPorCIDR":
+		return verdict(addrErr == nil || prefixErr == nil, "value does not look like a valid IP address or CIDR network")
 	case "pve-fw-protocol-spec":
 		if _, err := strconv.ParseUint(v, 10, 8); err == nil || protocols[v] {
 			return ""

@@ -91,6 +91,15 @@ var premises = []premise{
 		set.entries = []entry{{cidr: m[1]}}
 	}},
 	{regexp.MustCompile(`no such (?:IPSet|ipset) '([^']+)'`), func(w *world, x *exchange, m []string) { delete(w.firewall(x).sets, m[1]) }},
+	{regexp.MustCompile(`alias '([^']+)' already exists`), func(w *world, x *exchange, m []string) { w.alias(x, m[1]) }},
+	{regexp.MustCompile(`no such alias '([^']+)'`), func(w *world, x *exchange, m []string) { delete(w.firewall(x).aliases, m[1]) }},
+	{regexp.MustCompile(`Security group '([^']+)' already exists`), func(w *world, x *exchange, m []string) { w.firewall(x).groups[m[1]] = "" }},
+	{regexp.MustCompile(`pool '([^']+)' already exists`), func(w *world, _ *exchange, m []string) { w.c.AddPool(m[1]) }},
+	{regexp.MustCompile(`pool '([^']+)' is not empty \(contains VM (\d+)\)`), func(w *world, x *exchange, m []string) {
+		w.c.AddPool(m[1])
+		w.exist(x, number(m[2]))
+		w.must(w.c.change(number(m[2]), func(v *vm) { v.pool = m[1] }))
+	}},
 	{regexp.MustCompile(`no such IP/Network`), func(w *world, x *exchange, _ []string) {
 		path, _ := x.path()
 		set, _, _ := strings.Cut(strings.SplitAfterN(path, "/ipset/", 2)[1], "/")
@@ -150,6 +159,7 @@ func (w *world) possible(x *exchange, path string, id int) {
 	if pool := form.Get("pool"); pool != "" {
 		w.c.AddPool(pool)
 	}
+	w.possiblePool(x, path, form)
 	if disk := form.Get("disk"); last == "resize" {
 		w.sized(x, id, disk, form.Get("size"))
 	}
@@ -218,6 +228,8 @@ func (w *world) possibleFirewall(x *exchange, path string, form url.Values) {
 	for _, side := range []string{"source", "dest"} {
 		if set, found := strings.CutPrefix(form.Get(side), "+"); found {
 			w.ipset(x, set)
+		} else if aliasName.MatchString(form.Get(side)) {
+			w.alias(x, form.Get(side))
 		}
 	}
 }
@@ -357,10 +369,36 @@ func (w *world) lack(x *exchange, volid string) {
 func (w *world) firewall(x *exchange) *firewall {
 	f := w.c.firewalls[x.vmid()]
 	if f == nil {
-		f = &firewall{options: map[string]string{}, sets: map[string]*ipset{}}
+		f = newFirewall()
 		w.c.firewalls[x.vmid()] = f
 	}
 	return f
+}
+
+func (w *world) alias(x *exchange, name string) {
+	w.firewall(x).aliases[strings.ToLower(name)] = alias{name: name, cidr: "192.0.2.1"}
+}
+
+// possiblePool is possible for the calls that are about pools.
+func (w *world) possiblePool(x *exchange, path string, form url.Values) {
+	pool, inPath := strings.CutPrefix(path, "/pools/")
+	if !inPath {
+		pool = form.Get("poolid")
+	}
+	if !strings.HasPrefix(path, "/pools") || pool == "" {
+		return
+	}
+	w.c.AddPool(pool)
+	w.c.lock()
+	defer w.c.mu.Unlock()
+	if x.method() == "POST" {
+		delete(w.c.pools, pool)
+	}
+	for _, m := range w.c.vms {
+		if m.pool == pool && x.method() != "GET" {
+			m.pool = ""
+		}
+	}
 }
 
 func (w *world) ipset(x *exchange, name string) *ipset {

@@ -230,18 +230,7 @@ func (r *request) clusterStatus() (any, error) {
 }
 
 func (r *request) version() (any, error) {
-	return object{"version": r.c.opts.Version, "release": r.c.release(), "repoid": "5f1a3d7b0c9e2468"}, nil
-}
-
-func (r *request) poolList() (any, error) {
-	rows := []object{}
-	for p := range r.c.pools {
-		if r.may("/pool/"+p, "Pool.Audit", "Pool.Allocate") {
-			rows = append(rows, object{"poolid": p})
-		}
-	}
-	slices.SortFunc(rows, func(a, b object) int { return compareKey(a, b, "poolid") })
-	return rows, nil
+	return object{"version": r.c.opts.Version, "release": r.c.release(), "repoid": repoID}, nil
 }
 
 func (r *request) clusterFirewall() (any, error) {

@@ -46,7 +46,8 @@ func table() []*endpoint {
 	config := vm("VM.Config.Disk", "VM.Config.CDROM", "VM.Config.CPU", "VM.Config.Memory", "VM.Config.Network",
 		"VM.Config.HWType", "VM.Config.Options", "VM.Config.Cloudinit")
 	store := needs("/storage/{storage}", "Datastore.Audit", "Datastore.AllocateSpace")
-	audit := needs("/", "Sys.Audit")
+	audit, modify := needs("/", "Sys.Audit"), needs("/", "Sys.Modify")
+	pool := needs("/pool/{poolid}", "Pool.Allocate")
 	return []*endpoint{
 		row(get, "/version", here, nil, (*request).version),
 		row(post, "/access/ticket", login, nil, (*request).createTicket),
@@ -57,9 +58,26 @@ func table() []*endpoint {
 		row(get, "/cluster/status", local, audit, (*request).clusterStatus),
 		row(get, "/cluster/tasks", here, nil, (*request).clusterTasks),
 		row(get, "/cluster/firewall/options", here, audit, (*request).clusterFirewall),
+		row(get, "/cluster/firewall/ipset", here, audit, (*request).ipsetList),
+		row(post, "/cluster/firewall/ipset", local, modify, (*request).createIPSet),
+		row(get, "/cluster/firewall/ipset/{name}", here, audit, (*request).ipsetEntries),
+		row(post, "/cluster/firewall/ipset/{name}", local, modify, (*request).addEntry),
+		row(del, "/cluster/firewall/ipset/{name}", local, modify, (*request).deleteIPSet),
+		row(del, "/cluster/firewall/ipset/{name}/{cidr}", local, modify, (*request).deleteEntry),
+		row(get, "/cluster/firewall/aliases", here, audit, (*request).aliasList),
+		row(post, "/cluster/firewall/aliases", local, modify, (*request).createAlias),
+		row(del, "/cluster/firewall/aliases/{name}", local, modify, (*request).deleteAlias),
+		row(get, "/cluster/firewall/groups", here, nil, (*request).groupList),
+		row(post, "/cluster/firewall/groups", local, modify, (*request).createGroup),
+		row(del, "/cluster/firewall/groups/{group}", local, modify, (*request).deleteGroup),
 		row(get, "/pools", here, nil, (*request).poolList),
+		row(post, "/pools", local, pool, (*request).createPool),
+		row(del, "/pools", local, pool, (*request).deletePool),
+		row(get, "/pools/{poolid}", here, needs("/pool/{poolid}", "Pool.Audit"), (*request).readPool),
+		row(del, "/pools/{poolid}", local, pool, (*request).deletePool),
 		row(get, "/nodes", here, nil, (*request).nodeList),
 		row(get, n+"/version", there, nil, (*request).version),
+		row(get, n+"/status", there, needs("/nodes/{node}", "Sys.Audit"), (*request).nodeStatus),
 		row(get, n+"/network", there, nil, (*request).network),
 		row(get, n+"/storage", far, nil, (*request).storageList),
 		row(get, n+"/storage/{storage}/status", far, store, (*request).storageStatus),
@@ -99,6 +117,11 @@ func table() []*endpoint {
 		row(get, f+"/rules/{pos}", here, vm("VM.Audit"), (*request).readRule),
 		row(put, f+"/rules/{pos}", local, vm("VM.Config.Network"), (*request).updateRule),
 		row(del, f+"/rules/{pos}", local, vm("VM.Config.Network"), (*request).deleteRule),
+		row(get, f+"/aliases", here, vm("VM.Audit"), (*request).aliasList),
+		row(post, f+"/aliases", local, vm("VM.Config.Network"), (*request).createAlias),
+		row(get, f+"/aliases/{name}", here, vm("VM.Audit"), (*request).readAlias),
+		row(put, f+"/aliases/{name}", local, vm("VM.Config.Network"), (*request).updateAlias),
+		row(del, f+"/aliases/{name}", local, vm("VM.Config.Network"), (*request).deleteAlias),
 		row(get, f+"/ipset", here, vm("VM.Audit"), (*request).ipsetList),
 		row(post, f+"/ipset", local, vm("VM.Config.Network"), (*request).createIPSet),
 		row(get, f+"/ipset/{name}", here, vm("VM.Audit"), (*request).ipsetEntries),
