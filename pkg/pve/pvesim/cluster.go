@@ -43,7 +43,7 @@ type Cluster struct {
 	config        map[string]*param // of PUT config
 	fingerprint   string
 	booted        time.Time
-	slots         map[string]chan struct{} // pvedaemon's workers, by node; written before serving only
+	daemons       map[string]*daemon // by node; written before serving only
 	faults        faults
 	journal       journal
 	mu            sync.Mutex
@@ -112,7 +112,7 @@ func New(opts Options) (*Cluster, error) {
 	now := opts.Clock.Now()
 	c := &Cluster{
 		opts: opts, clock: opts.Clock, model: opts.Model, booted: now, now: now, lastBroadcast: now,
-		pid: 0x700, rng: rand.New(rand.NewPCG(opts.Seed, 0x9e3779b97f4a7c15)), slots: map[string]chan struct{}{},
+		pid: 0x700, rng: rand.New(rand.NewPCG(opts.Seed, 0x9e3779b97f4a7c15)), daemons: map[string]*daemon{},
 		locks: map[string]*flock{}, volumes: map[volumeKey]*volume{}, vms: map[int]*vm{}, pools: map[string]bool{}, poolComments: map[string]string{},
 		firewalls: map[int]*firewall{}, dcFirewall: map[string]string{}, byUPID: map[string]*task{},
 		users: map[string]*user{}, tickets: map[string]*ticket{},
@@ -159,7 +159,7 @@ func (c *Cluster) AddNode(n Node) {
 	if workers == 0 {
 		workers = 3
 	}
-	c.slots[n.Name] = make(chan struct{}, workers)
+	c.daemons[n.Name] = newDaemon(workers)
 	c.nodes = append(c.nodes, &node{Node: n, id: len(c.nodes) + 1})
 }
 

@@ -3,6 +3,7 @@ package pvesim
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -15,7 +16,8 @@ type op struct {
 	held    []*flock
 	waiting *waiter
 	next    *event
-	undo    func() // what a failed or interrupted op puts back
+	undo    func()   // what a failed or interrupted op puts back
+	atEnd   []func() // are called when it has ended
 	done    bool
 	err     error
 }
@@ -37,8 +39,23 @@ type waiter struct {
 
 const (
 	vmLockWait      = 10 * time.Second // PVE::AbstractConfig lock_config
-	storageLockWait = 60 * time.Second // PVE::Storage cluster_lock_storage
+	storageLockWait = 10 * time.Second // PVE::Storage::Plugin cluster_lock_storage
+	// clusterLockHold is how long work under a lock of the cluster may take before it is aborted (PVE::Cluster cfs_lock).
+	clusterLockHold = 60 * time.Second
 )
+
+// clusterLock says whether a lock is one of the cluster's file system: directories that all nodes see. One that is taken
+// is tried again each second, in no order; file locks of a node are handed on at once, first come first served.
+func clusterLock(key string) bool { return strings.HasPrefix(key, "storage-") }
+
+// lockTimeout is what PVE says when a lock could not be had in time.
+func lockTimeout(key string) error {
+	if clusterLock(key) {
+		return fmt.Errorf("cfs-lock '%s' error: got lock request timeout", key)
+	}
+	file, _, _ := strings.Cut(key, "@") // each node has its own
+	return fmt.Errorf("can't lock file '%s' - got timeout", file)
+}
 
 func vmLockKey(vmid int) string {
 	return fmt.Sprintf("/var/lock/qemu-server/lock-%d.conf", vmid)
@@ -73,18 +90,41 @@ func (o *op) acquire(key string, shared bool, limit time.Duration, then func()) 
 	if len(l.queue) == 0 && l.admits(shared) {
 		l.holders[o] = shared
 		o.held = append(o.held, l)
+		if clusterLock(key) {
+			o.limitHold(l)
+		}
 		then()
+		return
+	}
+	if clusterLock(key) {
+		o.logf("trying to acquire cfs lock '%s' ...", key)
+		o.after(time.Second, func() {
+			if limit <= time.Second {
+				o.fail(lockTimeout(key))
+				return
+			}
+			o.acquire(key, shared, limit-time.Second, then)
+		})
 		return
 	}
 	o.logf("trying to acquire lock...")
 	w := &waiter{lock: l, o: o, shared: shared, then: then}
 	w.timeout = o.c.schedule(limit, func() {
 		if o.waiting == w {
-			o.fail(fmt.Errorf("can't lock file '%s' - got timeout", key))
+			o.fail(lockTimeout(key))
 		}
 	})
 	o.waiting = w
 	l.queue = append(l.queue, w)
+}
+
+// limitHold aborts o when it keeps a lock of the cluster too long.
+func (o *op) limitHold(l *flock) {
+	o.c.schedule(clusterLockHold, func() {
+		if _, holds := l.holders[o]; holds && o.c.locks[l.key] == l {
+			o.fail(fmt.Errorf("cfs-lock '%s' error: got lock timeout - aborting command", l.key))
+		}
+	})
 }
 
 func (l *flock) admits(shared bool) bool {
@@ -178,6 +218,9 @@ func (o *op) end(err error) {
 	if o.task != nil {
 		o.task.finish(err)
 	}
+	for _, then := range o.atEnd {
+		then()
+	}
 	held := o.held
 	o.held = nil
 	for _, l := range held {
@@ -186,13 +229,21 @@ func (o *op) end(err error) {
 }
 
 // await holds the request until o has ended and gives its error. A client that goes away, or the 30 s limit of
-// pveproxy, ends the waiting and not the work.
+// pveproxy, ends the waiting and not the work: pvedaemon's worker stays with it.
 func (r *request) await(o *op) error {
-	done, err := r.awaitFor(o, proxyLimit)
+	done, err := r.awaitFor(o, proxyLimit-r.waited)
 	if err == nil && !done {
-		return &apiError{code: 596, msg: "Connection timed out", bare: true}
+		err = errTooLong()
+	}
+	if !o.done {
+		r.leaveWorker(o)
 	}
 	return err
+}
+
+// errTooLong is pveproxy's answer when pvedaemon or another node has not answered in time.
+func errTooLong() error {
+	return &apiError{code: 596, msg: "Connection timed out", bare: true}
 }
 
 // awaitFor is await with a limit of its own; done is false when that has passed.

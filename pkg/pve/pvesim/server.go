@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // request is one call of the API.
@@ -23,7 +24,9 @@ type request struct {
 	vars   map[string]string // parameters of the path, query and body, all in one as PVE has them
 	arrays map[string]bool   // given more than once
 	fault  *Fault
-	total  int // of a list of which this is a part; 0: the answer has none
+	waited time.Duration // for a worker of pvedaemon
+	daemon *daemon       // whose worker serves the call; nil: none
+	total  int           // of a list of which this is a part; 0: the answer has none
 }
 
 func (r *request) has(name string) bool   { _, ok := r.vars[name]; return ok }
@@ -134,11 +137,10 @@ func (r *request) handle(hr *http.Request, shown string) (any, error) {
 		return nil, &apiError{code: http.StatusNotImplemented, exact: true,
 			msg: fmt.Sprintf("Method '%s %s' not implemented", hr.Method, shown)}
 	}
-	done, err := r.workerSlot()
-	if err != nil {
+	if err := r.takeWorker(); err != nil {
 		return nil, err
 	}
-	defer done()
+	defer r.giveWorker()
 	if c.clock.Sleep(r.ctx, r.ep.latency(c.model)) != nil {
 		return nil, errGone
 	}
@@ -160,25 +162,11 @@ func (r *request) handle(hr *http.Request, shown string) (any, error) {
 	if c.quorumLost && r.ep.method != http.MethodGet && !r.ep.world {
 		return nil, failure("cluster not ready - no quorum?")
 	}
-	return r.ep.handle(r)
-}
-
-// workerSlot takes one of pvedaemon's workers on the node that serves the call.
-func (r *request) workerSlot() (release func(), err error) {
-	if !r.ep.daemon || len(r.c.nodes) == 0 {
-		return func() {}, nil
+	data, err := r.ep.handle(r)
+	if r.waited > proxyLimit {
+		return nil, errTooLong() // it was done nevertheless
 	}
-	node := r.c.nodes[0].Name
-	if r.ep.proxied && r.c.slots[r.vars["node"]] != nil {
-		node = r.vars["node"]
-	}
-	slot := r.c.slots[node]
-	select {
-	case slot <- struct{}{}:
-		return func() { <-slot }, nil
-	case <-r.ctx.Done():
-		return nil, errGone
-	}
+	return data, err
 }
 
 // forward passes the call on to the node in its path: it fails when there is no such node or when it is down.
