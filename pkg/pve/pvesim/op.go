@@ -3,6 +3,7 @@ package pvesim
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -30,10 +31,9 @@ type flock struct {
 }
 
 type waiter struct {
+	claim
 	lock    *flock
 	o       *op
-	shared  bool
-	then    func()
 	timeout *event
 }
 
@@ -80,42 +80,83 @@ func (o *op) after(d time.Duration, then func()) {
 	})
 }
 
+// claim is the wish for a lock and what is said and done about it.
+type claim struct {
+	key            string
+	shared         bool
+	limit          time.Duration
+	waiting, given string      // the log's lines before and after a wait
+	late           func(error) // what happens when limit passes; nil ends the op
+	lateText       string      // the error then; "" for the one that the kind of lock has
+	then           func()
+}
+
+func (w *claim) lateError() error {
+	if w.lateText != "" {
+		return errors.New(w.lateText)
+	}
+	return lockTimeout(w.key)
+}
+
 // acquire goes on with then when the lock is o's; when limit passes before, o ends with the text of PVE.
 func (o *op) acquire(key string, shared bool, limit time.Duration, then func()) {
-	l := o.c.locks[key]
-	if l == nil {
-		l = &flock{key: key, holders: map[*op]bool{}}
-		o.c.locks[key] = l
+	o.lock(claim{key: key, shared: shared, limit: limit, then: then})
+}
+
+// lock is acquire with words and an end of its own.
+func (o *op) lock(w claim) {
+	if w.waiting == "" {
+		w.waiting, w.given = "trying to acquire lock...", " OK"
 	}
-	if len(l.queue) == 0 && l.admits(shared) {
-		l.holders[o] = shared
+	if w.late == nil {
+		w.late = o.fail
+	}
+	l := o.c.locks[w.key]
+	if l == nil {
+		l = &flock{key: w.key, holders: map[*op]bool{}}
+		o.c.locks[w.key] = l
+	}
+	if len(l.queue) == 0 && l.admits(w.shared) {
+		l.holders[o] = w.shared
 		o.held = append(o.held, l)
-		if clusterLock(key) {
+		if clusterLock(w.key) {
 			o.limitHold(l)
 		}
-		then()
+		w.then()
 		return
 	}
-	if clusterLock(key) {
-		o.logf("trying to acquire cfs lock '%s' ...", key)
+	if clusterLock(w.key) {
+		o.logf("trying to acquire cfs lock '%s' ...", w.key)
 		o.after(time.Second, func() {
-			if limit <= time.Second {
-				o.fail(lockTimeout(key))
+			if w.limit <= time.Second {
+				w.late(w.lateError())
 				return
 			}
-			o.acquire(key, shared, limit-time.Second, then)
+			w.limit -= time.Second
+			o.lock(w)
 		})
 		return
 	}
-	o.logf("trying to acquire lock...")
-	w := &waiter{lock: l, o: o, shared: shared, then: then}
-	w.timeout = o.c.schedule(limit, func() {
-		if o.waiting == w {
-			o.fail(lockTimeout(key))
+	o.logf("%s", w.waiting)
+	q := &waiter{claim: w, lock: l, o: o}
+	q.timeout = o.c.schedule(w.limit, func() {
+		if o.waiting == q {
+			o.forget(q)
+			w.late(w.lateError())
 		}
 	})
-	o.waiting = w
-	l.queue = append(l.queue, w)
+	o.waiting = q
+	l.queue = append(l.queue, q)
+}
+
+// forget takes a waiter of o out of its lock's queue. Those behind it may go on.
+func (o *op) forget(w *waiter) {
+	w.timeout.cancel()
+	o.waiting = nil
+	if i := slices.Index(w.lock.queue, w); i >= 0 {
+		w.lock.queue = slices.Delete(w.lock.queue, i, i+1)
+	}
+	w.lock.serve(o.c)
 }
 
 // limitHold aborts o when it keeps a lock of the cluster too long.
@@ -157,9 +198,14 @@ func (o *op) release(key string) {
 	}
 }
 
-// drop takes o out of the holders and gives the lock to those who wait, first come first served.
+// drop takes o out of the holders.
 func (l *flock) drop(o *op) {
 	delete(l.holders, o)
+	l.serve(o.c)
+}
+
+// serve gives the lock to those who wait, first come first served.
+func (l *flock) serve(c *Cluster) {
 	for len(l.queue) > 0 && l.admits(l.queue[0].shared) {
 		w := l.queue[0]
 		l.queue = l.queue[1:]
@@ -167,11 +213,11 @@ func (l *flock) drop(o *op) {
 		w.o.waiting = nil
 		l.holders[w.o] = w.shared
 		w.o.held = append(w.o.held, l)
-		w.o.logf(" OK")
+		w.o.logf("%s", w.given)
 		w.then()
 	}
-	if len(l.queue) == 0 && len(l.holders) == 0 && o.c.locks[l.key] == l {
-		delete(o.c.locks, l.key)
+	if len(l.queue) == 0 && len(l.holders) == 0 && c.locks[l.key] == l {
+		delete(c.locks, l.key)
 	}
 }
 
@@ -205,15 +251,8 @@ func (o *op) end(err error) {
 	}
 	o.done, o.err = true, err
 	o.next.cancel()
-	if w := o.waiting; w != nil {
-		w.timeout.cancel()
-		o.waiting = nil
-		for i, q := range w.lock.queue {
-			if q == w {
-				w.lock.queue = append(w.lock.queue[:i:i], w.lock.queue[i+1:]...)
-				break
-			}
-		}
+	if o.waiting != nil {
+		o.forget(o.waiting)
 	}
 	if o.task != nil {
 		o.task.finish(err)
