@@ -42,6 +42,7 @@ type Cluster struct {
 	endpoints     []*endpoint
 	config        map[string]*param // of PUT config
 	fingerprint   string
+	certificate   string // PEM
 	booted        time.Time
 	daemons       map[string]*daemon // by node; written before serving only
 	faults        faults

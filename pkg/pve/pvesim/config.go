@@ -25,7 +25,7 @@ type configChange struct {
 
 // notOptions are parameters of config calls that are no options of the VM.
 var notOptions = []string{"node", "vmid", "digest", "skiplock", "force", "delete", "revert", "background_delay",
-	"import-working-storage", "start", "pool", "storage", "bwlimit", "ha-managed"}
+	"import-working-storage", "start", "pool", "storage", "bwlimit", "ha-managed", "archive", "unique", "live-restore", "idlist"}
 
 // configChange reads the parameters and checks what can be checked without the VM's lock, in PVE's order.
 func (r *request) configChange() (configChange, error) {
@@ -201,6 +201,11 @@ func (r *request) mayUpdate(m *vm, ch configChange) error {
 	if !r.boolean("skiplock") {
 		if err := m.unlocked(); err != nil {
 			return err
+		}
+	}
+	for _, k := range ch.del {
+		if v := r.c.volume(m.node, r.c.drive(k, m.conf[k])["file"]); v != nil && (ch.force || unusedKey.MatchString(k)) && m.inSnapshot(v.id()) {
+			return failure("unable to delete '%s' - volume is still in use (snapshot?)", v.id())
 		}
 	}
 	balloon, _ := strconv.ParseInt(cmp.Or(ch.set["balloon"], m.conf["balloon"]), 10, 64)

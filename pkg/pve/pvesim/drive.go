@@ -182,12 +182,7 @@ func (c *Cluster) detach(m *vm, key string, force bool) {
 	case force || unusedKey.MatchString(key) || isCloudDrive(p):
 		delete(c.volumes, v.key)
 	default:
-		for _, slot := range unusedSlots {
-			if m.conf[slot] == "" {
-				m.conf[slot] = v.id()
-				return
-			}
-		}
+		addUnused(m.conf, v.id())
 	}
 }
 

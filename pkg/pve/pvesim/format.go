@@ -44,6 +44,9 @@ func (c *Cluster) checkFormat(name string, p *param, value string) string {
 	if p.Format == "pve-qm-ipconfig" {
 		return c.checkProperties(name, ipconfigProps, value)
 	}
+	if p.Format == "prune-backups" {
+		return c.checkProperties(name, pruneProps, value)
+	}
 	if single, isList := strings.CutSuffix(p.Format, "-list"); isList {
 		for _, item := range strings.FieldsFunc(value, isListBreak) {
 			if text := checkSimple(single, item); text != "" {

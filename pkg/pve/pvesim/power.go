@@ -34,8 +34,9 @@ func (c *Cluster) boot(o *op, vmid int, node string, length time.Duration) {
 			return
 		}
 		c.applyPending(m)
-		if m.conf["lock"] == "suspended" {
+		if state := m.conf["vmstate"]; m.conf["lock"] == "suspended" {
 			o.logf("Resuming suspended VM")
+			o.logf("activating and using '%s' as vmstate", state)
 		} else if c.generate(m) {
 			o.logf("generating cloud-init ISO")
 		}
@@ -48,11 +49,10 @@ func (c *Cluster) boot(o *op, vmid int, node string, length time.Duration) {
 			o.commit(func() {
 				if m.conf["lock"] == "suspended" {
 					delete(m.conf, "lock")
-					delete(m.conf, "vmstate")
+					c.dropState(m.node, m.conf)
 					o.logf("Resumed VM, removing state")
 				}
-				c.pid++
-				m.running, m.paused, m.since, m.pid = true, false, c.now, c.pid
+				c.powerOn(m)
 			})
 		})
 	})
@@ -91,6 +91,11 @@ func (c *Cluster) mayBoot(m *vm, skip bool) error {
 		}
 	}
 	return nil
+}
+
+func (c *Cluster) powerOn(m *vm) {
+	c.pid++
+	m.running, m.paused, m.since, m.pid = true, false, c.now, c.pid
 }
 
 func (m *vm) off() { m.running, m.paused, m.ci = false, false, nil }
@@ -205,29 +210,6 @@ func (r *request) resetVM() (any, error) {
 	return r.whileRunning("qmreset", func(o *op, m *vm) { o.commit(func() { m.since = r.c.now }) })
 }
 
-// suspendVM pauses the VM, or with todisk=1 saves its state and switches it off, locked.
-func (r *request) suspendVM() (any, error) {
-	typ := "qmpause"
-	if r.boolean("todisk") {
-		typ = "qmsuspend"
-	}
-	return r.whileRunning(typ, func(o *op, m *vm) {
-		o.commit(func() {
-			if typ == "qmpause" {
-				m.paused = true
-				return
-			}
-			m.off()
-			m.conf["lock"] = "suspended"
-			o.logf("State saved, quitting")
-		})
-	})
-}
-
-func (r *request) resumeVM() (any, error) {
-	return r.whileRunning("qmresume", func(o *op, m *vm) { o.commit(func() { m.paused = false }) })
-}
-
 // statusCurrent is a VM as its node sees it now.
 func (r *request) statusCurrent() (any, error) {
 	m, err := r.lookup()
@@ -241,7 +223,7 @@ func (r *request) statusCurrent() (any, error) {
 func (c *Cluster) status(m *vm, full bool) object {
 	s := c.observe(m)
 	row := object{"vmid": m.vmid, "name": s.name, "status": s.power, "cpus": m.cpus(), "maxmem": s.maxMem, "maxdisk": s.maxDisk,
-		"disk": 0, "mem": s.mem, "cpu": 0, "uptime": s.uptime, "netin": 0, "netout": 0}
+		"disk": 0, "mem": s.mem, "cpu": 0, "uptime": s.uptime, "netin": s.netIn, "netout": s.netOut}
 	if !full {
 		row["diskread"], row["diskwrite"] = 0, 0
 	}
@@ -272,7 +254,7 @@ func (c *Cluster) status(m *vm, full bool) object {
 	if m.paused {
 		row["qmpstatus"] = "paused"
 	}
-	if a := m.conf["agent"]; a != "" && a[0] == '1' {
+	if m.agent() {
 		row["agent"] = 1
 	}
 	if m.conf["serial0"] != "" {
@@ -280,7 +262,7 @@ func (c *Cluster) status(m *vm, full bool) object {
 	}
 	if m.running {
 		row["diskread"], row["diskwrite"] = 0, 0
-		row["running-qemu"], row["running-machine"] = c.qemu(), "pc-i440fx-"+c.qemu()[:strings.LastIndexByte(c.qemu(), '.')]+"+pve0"
+		row["running-qemu"], row["running-machine"] = c.qemu(), c.machine()
 		row["balloon"], row["ballooninfo"] = s.maxMem, object{"actual": s.maxMem, "max_mem": s.maxMem}
 		nics := object{}
 		for i := 0; i <= families["net"]; i++ {

@@ -14,6 +14,7 @@ type stat struct {
 	maxCPU          int
 	maxMem, maxDisk int64
 	mem, uptime     int64
+	netIn, netOut   int64
 }
 
 // observe is m's stat of now.
@@ -22,6 +23,7 @@ func (c *Cluster) observe(m *vm) stat {
 	if m.running {
 		s.power, s.mem, s.uptime = "running", s.maxMem/4, int64(c.now.Sub(m.since).Seconds())
 	}
+	s.netIn, s.netOut = m.carried(c.now)
 	for _, k := range driveSlots {
 		if v, ok := m.conf[k]; ok {
 			if d := c.drive(k, v); !isCD(d) {
@@ -113,7 +115,7 @@ func (c *Cluster) vmRow(m *vm) object {
 	row["status"], row["name"], row["template"] = s.power, s.name, flag(s.template)
 	row["maxcpu"], row["cpu"], row["maxmem"], row["mem"] = s.maxCPU, 0, s.maxMem, s.mem
 	row["maxdisk"], row["disk"], row["uptime"] = s.maxDisk, 0, s.uptime
-	row["netin"], row["netout"], row["diskread"], row["diskwrite"] = 0, 0, 0, 0
+	row["netin"], row["netout"], row["diskread"], row["diskwrite"] = s.netIn, s.netOut, 0, 0
 	if c.major >= 9 {
 		row["memhost"] = s.mem
 	}

@@ -101,8 +101,11 @@ func (t *task) interrupt() {
 		return
 	}
 	text := "received interrupt"
-	if t.typ == "qmclone" {
+	switch t.typ {
+	case "qmclone":
 		text = "clone failed: interrupted by signal"
+	case "vzdump":
+		text = "interrupted by signal"
 	}
 	t.fail(errors.New(text))
 }
