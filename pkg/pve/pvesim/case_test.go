@@ -24,7 +24,7 @@ import (
 //	as WHO               who calls from here on: a token, "ticket" (root@pam with password), or "nobody"
 //	do WORDS             changes the cluster: see scene.do
 //	& METHOD PATH FORM   a call whose task is not waited for
-//	{upid} and {volid}   in a path or form are the last UPID and the VM's newest backup of "do newest"
+//	{upid} and {volid}   are the last UPID and the backup that "do newest" found, {name} is the latter without its storage
 //	METHOD PATH FORM     a call, the form as k=v&k=v with \n for newlines and otherwise literal values; after RAW as it is.
 //	                     What is indented below it is expected of its answer:
 //	  CODE REASON        status and reason phrase
@@ -127,10 +127,12 @@ func (s *scene) must(err error) {
 }
 
 func (s *scene) play(line string) {
+	line = strings.ReplaceAll(line, "{name}", s.volid[strings.IndexByte(s.volid, ':')+1:])
 	words := strings.Fields(line)
 	switch {
 	case line[0] == ' ' || line[0] == '\t':
-		s.expect(words, strings.TrimSpace(line))
+		line = strings.ReplaceAll(line, "{volid}", s.volid)
+		s.expect(strings.Fields(line), strings.TrimSpace(line))
 		return
 	case words[0] == "version":
 		s.version = words[1]

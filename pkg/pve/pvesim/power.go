@@ -75,7 +75,8 @@ func (c *Cluster) mayBoot(m *vm, skip bool) error {
 			return failure("volume '%s' does not exist", volid)
 		}
 	}
-	for k, v := range m.conf {
+	for _, k := range sortedKeys(m.conf) {
+		v := m.conf[k]
 		d := c.drive(k, v)
 		if driveKey.MatchString(k) && d["file"] != "none" && d["file"] != "cdrom" && c.volume(m.node, d["file"]) == nil {
 			return failure("volume '%s' does not exist", d["file"])

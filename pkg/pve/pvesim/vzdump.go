@@ -167,10 +167,13 @@ func (r *request) vzdump() (any, error) {
 		id = strconv.Itoa(vmids[0])
 	}
 	return r.fork(node, "vzdump", id, func(o *op) {
-		minutes := r.number("lockwait", 180)
+		minutes, late := r.number("lockwait", 180), "- got timeout"
+		if minutes == 0 {
+			late = "(wait = 0)"
+		}
 		o.lock(claim{key: "vzdump@" + node, limit: time.Duration(minutes) * time.Minute,
 			waiting: "INFO: trying to get global lock - waiting...", given: "INFO: got global lock",
-			lateText: "can't acquire lock '/var/run/vzdump.lock' - got timeout",
+			lateText: "can't acquire lock '/var/run/vzdump.lock' " + late,
 			then:     func() { (&job{r: r, o: o, vmids: vmids}).begin() }})
 	}).upid, nil
 }
