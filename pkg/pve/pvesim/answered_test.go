@@ -242,6 +242,11 @@ func (w *world) readContent(x *exchange, rows []map[string]any) {
 		if v := w.c.volume(w.known.node, volid); v != nil {
 			size, _ := row["size"].(float64)
 			v.size, v.used, v.content, v.format = int64(size), int64(size), fmt.Sprint(row["content"]), fmt.Sprint(row["format"])
+			if id, ok := row["vmid"].(float64); ok && v.content == "backup" {
+				v.vmid = int(id)
+				v.notes, _ = row["notes"].(string)
+				v.protected = row["protected"] == 1.0
+			}
 			if row["parent"] == nil {
 				v.parent = ""
 			}

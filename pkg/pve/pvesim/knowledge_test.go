@@ -95,6 +95,7 @@ func (k *knowledge) learnStorages(path string, x *exchange) {
 	var rows []struct {
 		Storage, Type, Content, Plugintype, Path string
 		Shared                                   int
+		Prune                                    string `json:"prune-backups"`
 	}
 	if strings.HasSuffix(path, "/storage") || path == "/cluster/resources" {
 		_ = json.Unmarshal(x.Data, &rows) // what is no list tells nothing
@@ -108,7 +109,11 @@ func (k *knowledge) learnStorages(path string, x *exchange) {
 			if row.Path == "" {
 				row.Path = s.Path
 			}
-			k.storages[row.Storage] = Storage{ID: row.Storage, Type: kind, Content: row.Content, Shared: row.Shared == 1, Path: row.Path}
+			if row.Prune == "" {
+				row.Prune = s.Prune
+			}
+			k.storages[row.Storage] = Storage{ID: row.Storage, Type: kind, Content: row.Content, Shared: row.Shared == 1, Path: row.Path,
+				Prune: row.Prune}
 		}
 	}
 	for _, m := range volumeInText.FindAllSubmatch(x.Data, -1) {

@@ -133,7 +133,7 @@ func (w *world) prepare(x *exchange) {
 	if x.succeeded() {
 		w.possible(x, path, id)
 	}
-	for _, p := range premises {
+	for _, p := range slices.Concat(premises, background) {
 		if m := p.text.FindStringSubmatch(x.story()); m != nil && x.status() != 401 {
 			p.hold(w, x, m)
 		}
@@ -156,6 +156,7 @@ func (w *world) possible(x *exchange, path string, id int) {
 		w.c.RemoveVM(x.target())
 	}
 	w.named(form)
+	w.possibleBefore(x, path, form)
 	if pool := form.Get("pool"); pool != "" {
 		w.c.AddPool(pool)
 	}
