@@ -76,8 +76,8 @@ func (c *Cluster) RemoveVM(vmid int) {
 // MoveVM puts a VM on another node, as a high-availability manager or administrator would.
 func (c *Cluster) MoveVM(vmid int, node string) error {
 	return c.change(vmid, func(m *vm) {
-		for _, k := range m.disks() {
-			if v := c.volume(m.node, c.drive(k, m.conf[k])["file"]); v != nil && v.key.node != "" {
+		for id := range c.ownVolumes(m) {
+			if v := c.volume(m.node, id); v.key.node != "" {
 				delete(c.volumes, v.key)
 				v.key.node = node
 				c.volumes[v.key] = v

@@ -9,8 +9,13 @@
 // reached its end. Nothing runs in the background: each request and each inspection first applies, in order of time, all
 // that is due. So a [clock.Fake] that nobody else moves is enough.
 //
-// What is not here answers 501, as an unknown path does: snapshots, vzdump and restore, disk moves, agent, console,
-// statistics, high availability, containers.
+// What is not here answers 501, as an unknown path does: the console's websocket and the monitor, uploads, changes of
+// storages, users and roles, backup schedules, replication, high availability, containers. A call that is here refuses
+// what it cannot do with a 500 that says so: giving a disk to another VM, imports by path.
+//
+// Disks have no bytes. [Cluster.WriteDisk] marks one, and clones, snapshots, backups, moves and restores carry the mark, so
+// that a test sees what came back. A guest is silent until [Cluster.SetGuest] puts one in that answers its agent, and its
+// cards carry nothing until [Cluster.SetTraffic].
 //
 // # Why
 //
@@ -24,6 +29,14 @@
 //     two Connection headers that PVE sends.
 //   - Authentication comes before the lookup of the path, as pveproxy does it; privileges before parameters; the
 //     forwarding to another node between them.
+//   - Long work holds the VM's file lock only at its ends and leaves a lock in the configuration in between, where PVE does:
+//     snapshots, rollbacks, suspensions, backups. What a killed worker leaves behind stays there.
+//   - A snapshot keeps the options and the size and mark of each volume; a backup the same, and its own text. Neither is
+//     tied to its VM's later life: backups outlive the VM, snapshots go with it.
+//   - A backup job may name several VMs, so one VM's failure is a line of its log and an exit text that is the same for
+//     all (vzdump.go is the job, dump.go the backup of one VM).
+//   - Charts are made from what the VM is now, not recorded: earlier power cycles and changes of size do not show.
+//   - The limit for protected backups and bandwidth limits are accepted and have no effect.
 //   - A lost quorum refuses every write with one text. The genuine text differs by call (some only find a read-only file
 //     system); none of them has an effect.
 package pvesim
