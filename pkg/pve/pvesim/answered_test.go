@@ -3,7 +3,10 @@ package pvesim
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strings"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
 )
 
 // answered makes the state such as the answer of a reading call tells it.
@@ -33,6 +36,22 @@ func (w *world) answered(x *exchange) {
 		}
 	case strings.HasSuffix(path, "/cloudinit/dump"):
 		w.readDump(x)
+	case strings.HasSuffix(path, "/snapshot"):
+		for _, row := range rows {
+			if n, ok := row["running"].(float64); ok {
+				w.power(x.vmid(), map[float64]kvm.Power{0: kvm.Stopped, 1: kvm.Running}[n])
+			}
+		}
+	case strings.HasSuffix(path, "/migrate"):
+		w.readLocalDisks(x)
+	case strings.HasSuffix(path, "/extractconfig"):
+		w.readArchive(x)
+	case strings.Contains(path, "/content/"):
+		volid, _ := url.PathUnescape(strings.SplitAfterN(path, "/content/", 2)[1])
+		doc["volid"], doc["content"] = volid, "images"
+		if owner := volumeOwner.FindStringSubmatch(volid[strings.IndexByte(volid, ':')+1:]); owner != nil {
+			w.readVolume(doc, number(owner[1]+owner[2]))
+		}
 	case strings.HasSuffix(path, "/content"):
 		w.readContent(x, rows)
 	case strings.Contains(path, "/firewall/"):
@@ -194,6 +213,58 @@ func (w *world) readList(x *exchange, rows []map[string]any) {
 	}
 }
 
+// readLocalDisks gives a VM the disks that a migration would copy.
+func (w *world) readLocalDisks(x *exchange) {
+	var doc struct {
+		Disks []struct {
+			Drivename, Volid string
+			Size             int64
+			CD               int `json:"cdrom"`
+		} `json:"local_disks"`
+	}
+	if json.Unmarshal(x.Data, &doc) != nil {
+		return
+	}
+	for _, d := range doc.Disks {
+		text := d.Volid + ",size=" + formatSize(d.Size)
+		if d.CD == 1 {
+			text += ",media=cdrom"
+		}
+		if d.Drivename == "" {
+			d.Drivename, text = "unused0", d.Volid
+		}
+		w.drive(x.vmid(), d.Drivename, text)
+	}
+}
+
+// readArchive makes the backup that has the configuration that was read.
+func (w *world) readArchive(x *exchange) {
+	text, volid := "", x.form().Get("volume")
+	owner := archiveOwner.FindStringSubmatch(volid)
+	if json.Unmarshal(x.Data, &text) != nil || owner == nil {
+		return
+	}
+	conf := map[string]string{}
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		if strings.HasPrefix(line, "#qmdump#") {
+			continue
+		}
+		if description, found := strings.CutPrefix(line, "#"); found {
+			conf["description"] += description + "\n"
+		} else if key, value, found := strings.Cut(line, ": "); found {
+			conf[key] = value
+		}
+	}
+	w.c.lock()
+	w.put(number(owner[1]), conf)
+	if v := w.c.volume(w.known.node, volid); v != nil {
+		delete(w.c.volumes, v.key)
+	}
+	w.c.mu.Unlock()
+	w.backup(x, volid)
+}
+
 // readDump takes over what cloud-init's documents show of the options.
 func (w *world) readDump(x *exchange) {
 	text := ""
@@ -233,20 +304,31 @@ func (w *world) readContent(x *exchange, rows []map[string]any) {
 		}
 	}
 	for _, row := range rows {
-		volid := fmt.Sprint(row["volid"])
 		owner, _ := row["vmid"].(float64)
-		w.makeVolume(volid, "", int(owner))
-		if v := w.c.volume(w.known.node, volid); v != nil {
-			size, _ := row["size"].(float64)
-			v.size, v.used, v.content, v.format = int64(size), int64(size), fmt.Sprint(row["content"]), fmt.Sprint(row["format"])
-			if id, ok := row["vmid"].(float64); ok && v.content == "backup" {
-				v.vmid = int(id)
-				v.notes, _ = row["notes"].(string)
-				v.protected = row["protected"] == 1.0
-			}
-			if row["parent"] == nil {
-				v.parent = ""
-			}
+		w.haveVolume(row, int(owner))
+	}
+}
+
+func (w *world) readVolume(row map[string]any, owner int) {
+	w.c.lock()
+	defer w.c.mu.Unlock()
+	w.haveVolume(row, owner)
+}
+
+// haveVolume makes the volume of a row. The cluster's mutex is held.
+func (w *world) haveVolume(row map[string]any, owner int) {
+	volid := fmt.Sprint(row["volid"])
+	w.makeVolume(volid, "", owner)
+	if v := w.c.volume(w.known.node, volid); v != nil {
+		size, _ := row["size"].(float64)
+		v.size, v.used, v.content, v.format = int64(size), int64(size), fmt.Sprint(row["content"]), fmt.Sprint(row["format"])
+		if id, ok := row["vmid"].(float64); ok && v.content == "backup" {
+			v.vmid = int(id)
+			v.notes, _ = row["notes"].(string)
+			v.protected = row["protected"] == 1.0
+		}
+		if row["parent"] == nil {
+			v.parent = ""
 		}
 	}
 }

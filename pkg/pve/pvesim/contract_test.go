@@ -153,7 +153,10 @@ func repeat(t *testing.T, version string, known *knowledge, played []*trial, ver
 // attempt plays a case. A recording from which no state can be made does not apply.
 func (w *world) attempt(c *trial, level string) (differences []string, missing string) {
 	defer func() {
-		if wrong := recover(); wrong != nil {
+		wrong := recover()
+		if text, isStuck := wrong.(stuck); isStuck {
+			differences = []string{string(text)}
+		} else if wrong != nil {
 			missing = fmt.Sprintf("no state before it can be derived (%v)", wrong)
 			w.c.mu.TryLock() // it may have been left held or not; the world is given up either way
 			w.c.mu.Unlock()

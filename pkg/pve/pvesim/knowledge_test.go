@@ -97,8 +97,18 @@ func (k *knowledge) learnStorages(path string, x *exchange) {
 		Shared                                   int
 		Prune                                    string `json:"prune-backups"`
 	}
-	if strings.HasSuffix(path, "/storage") || path == "/cluster/resources" {
+	switch {
+	case strings.HasSuffix(path, "/storage") || path == "/cluster/resources":
 		_ = json.Unmarshal(x.Data, &rows) // what is no list tells nothing
+	case strings.HasPrefix(path, "/storage/"):
+		if text, err := json.Marshal([]json.RawMessage{x.Data}); err == nil && x.status() == 200 {
+			_ = json.Unmarshal(text, &rows)
+		}
+	}
+	if x.succeeded() {
+		for _, m := range storageInForm.FindAllStringSubmatch(x.Form, -1) {
+			k.mayHave(m[1] + m[2])
+		}
 	}
 	for _, row := range rows {
 		kind := row.Type
@@ -117,9 +127,17 @@ func (k *knowledge) learnStorages(path string, x *exchange) {
 		}
 	}
 	for _, m := range volumeInText.FindAllSubmatch(x.Data, -1) {
-		if id := string(m[1]); k.storages[id].ID == "" {
-			k.storages[id] = Storage{ID: id, Type: "dir", Content: "images,iso,backup,snippets,import"}
-		}
+		k.mayHave(string(m[1]))
+	}
+}
+
+// storageInForm is a storage that a call uses: storage=ID, or ID:... as a drive.
+var storageInForm = regexp.MustCompile(`(?:^|&)storage=([^&]+)|(?:^|&)(?:scsi|virtio|sata|ide)\d+=([a-zA-Z][a-zA-Z0-9_.-]*)%3A`)
+
+// mayHave adds a storage of which nothing but its use is known.
+func (k *knowledge) mayHave(id string) {
+	if k.storages[id].ID == "" {
+		k.storages[id] = Storage{ID: id, Type: "dir", Content: "images,iso,backup,snippets,import"}
 	}
 }
 

@@ -17,6 +17,8 @@ func (x *exchange) story() string {
 	return text + x.Exit + "\n" + strings.Join(x.Log, "\n")
 }
 
+var storageInPath = regexp.MustCompile(`/storage/([^/]+)`)
+
 // premise is what one text of an outcome says of the state before.
 type premise struct {
 	text *regexp.Regexp
@@ -63,6 +65,19 @@ var premises = []premise{
 		w.makeVolume(m[1]+"/99999/vm-99999-disk-0.qcow2", "", 99999)
 	}},
 	{regexp.MustCompile(`disk '([a-z]+\d+)' does not exist`), func(w *world, x *exchange, m []string) { w.set(x.vmid(), m[1], "") }},
+	{regexp.MustCompile(`disk image '\S+/images/([^']+)' already exists`), func(w *world, x *exchange, m []string) {
+		path, _ := x.path()
+		if at := storageInPath.FindStringSubmatch(path); at != nil {
+			w.c.lock()
+			defer w.c.mu.Unlock()
+			w.makeVolume(at[1]+":"+m[1], "", 0)
+		}
+	}},
+	{regexp.MustCompile(`you can't resize a cdrom`), func(w *world, x *exchange, _ []string) {
+		if key := x.form().Get("disk"); !isCD(w.c.drive(key, w.option(x.vmid(), key))) {
+			w.set(x.vmid(), key, "none,media=cdrom")
+		}
+	}},
 	{regexp.MustCompile(`volume '([^']+)' does not exist`), func(w *world, x *exchange, m []string) { w.lack(x, m[1]) }},
 	{regexp.MustCompile(`bridge '([^']+)' does not exist`), func(w *world, x *exchange, m []string) {
 		w.set(x.vmid(), "net0", "virtio=BC:24:11:00:00:01,bridge="+m[1])

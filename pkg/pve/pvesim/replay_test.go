@@ -160,9 +160,7 @@ func (w *world) send(x *exchange, header http.Header) outcome {
 		w.settle()
 	}
 	hr, err := http.NewRequest(x.method(), w.server.URL+target, strings.NewReader(w.body(x)))
-	if err != nil {
-		w.t.Fatalf("%s: %v", x.Case, err)
-	}
+	w.must(err)
 	hr.Header = header.Clone()
 	if x.Type != "" {
 		hr.Header.Set("Content-Type", x.Type)
@@ -171,20 +169,14 @@ func (w *world) send(x *exchange, header http.Header) outcome {
 	}
 	begun := w.clk.Now()
 	res, err := http.DefaultClient.Do(hr)
-	if err != nil {
-		w.t.Fatalf("%s: %v", x.Case, err)
-	}
+	w.must(err)
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		w.t.Fatalf("%s: %v", x.Case, err)
-	}
+	w.must(err)
 	got := outcome{status: res.StatusCode, reason: strings.TrimPrefix(res.Status, strconv.Itoa(res.StatusCode)+" "), text: string(text),
 		json: strings.HasPrefix(res.Header.Get("Content-Type"), "application/json"), took: w.clk.Now().Sub(begun)}
 	if got.json {
-		if err := json.Unmarshal(text, &got.doc); err != nil {
-			w.t.Fatalf("%s: %v", x.Case, err)
-		}
+		w.must(json.Unmarshal(text, &got.doc))
 	}
 	return got
 }
@@ -228,6 +220,9 @@ var interrupted = regexp.MustCompile(`received interrupt|interrupted by signal`)
 // settle lets all tasks end.
 func (w *world) settle() { w.until(func() bool { return w.c.running == 0 }) }
 
+// stuck is what a simulator does that waits for itself.
+type stuck string
+
 // until lets the time pass that it takes for something to be so.
 func (w *world) until(so func() bool) {
 	for range 100_000 {
@@ -239,7 +234,7 @@ func (w *world) until(so func() bool) {
 		}
 		w.clk.Advance(next)
 	}
-	w.t.Fatal("the tasks do not end")
+	panic(stuck("the tasks do not end"))
 }
 
 // body is x's body, with the digest that holds now in the place of a recorded one that was good.
