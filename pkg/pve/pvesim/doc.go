@@ -29,6 +29,13 @@
 //     two Connection headers that PVE sends.
 //   - Authentication comes before the lookup of the path, as pveproxy does it; privileges before parameters; the
 //     forwarding to another node between them.
+//   - A worker of pvedaemon stays with a call whose caller has given up, for in PVE it blocks: three such calls stop a node
+//     (daemon.go). A shared storage's lock is one of the cluster's file system, tried again each second, where a node's file
+//     locks are handed on at once.
+//   - The contract test replays recordings of the genuine API (contract_test.go): those of testdata/recordings with every
+//     go test, any folder of them with -recordings DIR. The state before a call is derived from the recordings, never from a
+//     list of names; -update-recordings DIR carries a folder into testdata. What differs and is known stands in known.txt.
+//   - The datacenter's firewall is a file like a VM's, with the VMID 0 (group.go).
 //   - Long work holds the VM's file lock only at its ends and leaves a lock in the configuration in between, where PVE does:
 //     snapshots, rollbacks, suspensions, backups. What a killed worker leaves behind stays there.
 //   - A snapshot keeps the options and the size and mark of each volume; a backup the same, and its own text. Neither is
