@@ -1,6 +1,7 @@
 package pvesim
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -44,7 +45,8 @@ func (d *dump) run() {
 			kept += flag(!v.protected)
 		}
 		if kept >= n {
-			d.fail(fmt.Errorf("There is a max backup limit of %d enforced by the target storage or the vzdump parameters. "+ //lint:ignore ST1005 PVE's own words
+			//lint:ignore ST1005 PVE's own words
+			d.fail(fmt.Errorf("There is a max backup limit of %d enforced by the target storage or the vzdump parameters. "+
 				"Either increase the limit or delete old backups.", n))
 			return
 		}
@@ -101,7 +103,7 @@ func (d *dump) prepare() {
 		d.say("stopping virtual guest")
 		if m.deaf {
 			d.o.after(time.Duration(d.r.number("stopwait", 10))*time.Minute, func() {
-				d.fail(fmt.Errorf("VM quit/powerdown failed - got timeout")) //lint:ignore ST1005 PVE's own words
+				d.fail(errors.New("VM quit/powerdown failed - got timeout"))
 			})
 			return
 		}
@@ -160,11 +162,11 @@ func (d *dump) archive(started, ended func()) {
 		v.used = v.size
 		if err := c.room(d.storage, m.node, name, v.size, v.used); err != nil {
 			d.o.logf("zstd: error 25 : Write error : No space left on device (cannot write compressed block)")
-			d.fail(fmt.Errorf("vma_queue_write: write error - Broken pipe"))
+			d.fail(errors.New("vma_queue_write: write error - Broken pipe"))
 			return
 		}
 		if text := d.o.task.forced; text != "" && !isWarning(text) {
-			d.fail(fmt.Errorf("%s", text))
+			d.fail(errors.New(text))
 			return
 		}
 		c.volumes[v.key] = v
