@@ -110,10 +110,11 @@ func (c *Cluster) state(m *vm) VMState {
 		if v == nil {
 			continue
 		}
+		disk := Volume{ID: v.id(), Storage: v.key.storage, Size: v.size, Parent: v.parent, Contents: v.contents}
 		if isCloudDrive(d) {
-			s.CloudInit = v.contents
+			s.CloudInit, disk.Contents = v.contents, ""
 		}
-		s.Disks[k] = Volume{ID: v.id(), Storage: v.key.storage, Size: v.size, Parent: v.parent, Contents: v.contents}
+		s.Disks[k] = disk
 	}
 	for name, snap := range m.snapshots {
 		s.Snapshots[name] = Snapshot{Config: maps.Clone(snap.conf), Description: snap.description, Parent: snap.conf["parent"],
