@@ -242,13 +242,14 @@ func TestDiskStorages(t *testing.T) {
 }
 
 // TestSlowDisk: the answer to the new disk's request is lost while the volume is still being made, for longer than the
-// lock is waited for. The next ticks wait; there is one volume.
+// lock is waited for. The storage is local: on a shared one PVE aborts such work after a minute. The next ticks wait; there
+// is one volume.
 func TestSlowDisk(t *testing.T) {
 	t.Parallel()
 	for _, version := range versions {
 		model := pvesim.Instant()
 		model.Exact = map[string]time.Duration{"qmconfig": 200 * time.Second}
-		w := newWorldOn(t, version, model, "additional_size=5", "additional_storage=shared")
+		w := newWorldOn(t, version, model, "additional_size=5", "additional_storage=local-lvm")
 		id := w.order()
 		w.reach(id, rowSystemLimits)
 		armed := w.sim.AddFault(pvesim.Fault{Method: "POST", Path: configPath, ResetAfter: true})

@@ -60,7 +60,7 @@ func (c *Cluster) answer(r *request, data any, err error) answer {
 		return c.errorAnswer(err)
 	}
 	doc := object{"data": data}
-	if r.total >= 0 {
+	if r.total > 0 { // a total of 0 is left out
 		doc["total"] = r.total
 	}
 	body, err := json.Marshal(doc)

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
 )
 
 // identity is who calls: a user, or one of the user's tokens.
@@ -161,12 +163,18 @@ func (r *request) may(at string, privileges ...string) bool {
 	return slices.ContainsFunc(privileges, func(p string) bool { return slices.Contains(have, p) })
 }
 
+// aclPath is what PVE::AccessControl takes for a path; nobody has privileges on another.
+var aclPath = pattern.New(`^[a-zA-Z0-9._/-]+$`)
+
 // needs is the check for one of the privileges on a path with {variables}.
 func needs(at string, privileges ...string) func(*request) error {
 	return func(r *request) error {
 		p := at
 		for name, value := range r.vars {
 			p = strings.ReplaceAll(p, "{"+name+"}", value)
+		}
+		if !aclPath.MatchString(p) {
+			return denied("", privileges...)
 		}
 		if !r.may(p, privileges...) {
 			return denied(p, privileges...)

@@ -24,6 +24,7 @@ import (
 //	as WHO               who calls from here on: a token, "ticket" (root@pam with password), or "nobody"
 //	do WORDS             changes the cluster: see scene.do
 //	& METHOD PATH FORM   a call whose task is not waited for
+//	{upid} and {volid}   are the last UPID and the backup that "do newest" found, {name} is the latter without its storage
 //	METHOD PATH FORM     a call, the form as k=v&k=v with \n for newlines and otherwise literal values; after RAW as it is.
 //	                     What is indented below it is expected of its answer:
 //	  CODE REASON        status and reason phrase
@@ -72,6 +73,7 @@ type scene struct {
 	csrf    string
 	last    reply
 	upid    string
+	volid   string
 	log     []string
 }
 
@@ -125,10 +127,12 @@ func (s *scene) must(err error) {
 }
 
 func (s *scene) play(line string) {
+	line = strings.ReplaceAll(line, "{name}", s.volid[strings.IndexByte(s.volid, ':')+1:])
 	words := strings.Fields(line)
 	switch {
 	case line[0] == ' ' || line[0] == '\t':
-		s.expect(words, strings.TrimSpace(line))
+		line = strings.ReplaceAll(line, "{volid}", s.volid)
+		s.expect(strings.Fields(line), strings.TrimSpace(line))
 		return
 	case words[0] == "version":
 		s.version = words[1]
@@ -143,15 +147,19 @@ func (s *scene) play(line string) {
 	case "do":
 		s.do(words[1:])
 	case "&":
-		s.call(words[1], words[2], encode(strings.Join(words[3:], " ")))
+		s.call(words[1], words[2], encode(s.filled(words[3:])))
 	case "RAW":
 		s.call(words[1], words[2], strings.Join(words[3:], " "))
 	default:
-		s.call(words[0], words[1], encode(strings.Join(words[2:], " ")))
+		s.call(words[0], words[1], encode(s.filled(words[2:])))
 		if upid, ok := s.last.data.(string); ok && strings.HasPrefix(upid, "UPID:") {
 			s.wait(upid)
 		}
 	}
+}
+
+func (s *scene) filled(words []string) string {
+	return strings.ReplaceAll(strings.Join(words, " "), "{volid}", s.volid)
 }
 
 // encode makes a form of k=v&k=v.
@@ -205,6 +213,29 @@ func (s *scene) do(words []string) {
 		s.c.DisableUser(words[1])
 	case "pool":
 		s.c.AddPool(words[1])
+	case "guest": // VMID: one that answers the agent
+		s.must(s.c.SetGuest(number(1), &Guest{}))
+	case "write": // VMID SLOT TEXT
+		s.must(s.c.WriteDisk(number(1), words[2], words[3]))
+	case "holds": // VMID SLOT TEXT: the disk holds that, "-" for nothing
+		m, _ := s.c.VM(number(1))
+		if got := m.Disks[words[2]].Contents; got != strings.TrimPrefix(words[3], "-") {
+			s.t.Errorf("%s\n\tthe disk holds %q", s.at, got)
+		}
+	case "storage": // ID TYPE CONTENT PRUNE
+		s.c.AddStorage(Storage{ID: words[1], Type: words[2], Content: words[3], Prune: strings.Join(words[4:], "")})
+	case "newest": // VMID
+		backups := s.c.Backups(number(1))
+		if len(backups) == 0 {
+			s.t.Fatalf("%s: there is no backup", s.at)
+		}
+		s.volid = backups[len(backups)-1].ID
+	case "volumes": // VMID ID ...: these are its volumes and no others
+		if got := strings.Join(s.c.Volumes(number(1)), " "); got != strings.Join(words[2:], " ") {
+			s.t.Errorf("%s\n\tthe volumes are %s", s.at, got)
+		}
+	case "kill":
+		s.must(s.c.KillTask(s.upid))
 	case "settle":
 		for !s.c.Settled() {
 			s.clk.Advance(100 * time.Millisecond)
@@ -216,7 +247,7 @@ func (s *scene) do(words []string) {
 
 func (s *scene) call(method, path, form string) {
 	s.t.Helper()
-	path = strings.ReplaceAll(path, "{upid}", url.PathEscape(s.upid))
+	path = strings.NewReplacer("{upid}", url.PathEscape(s.upid), "{volid}", url.PathEscape(s.volid)).Replace(path)
 	body := strings.NewReader("")
 	if form != "" && (method == http.MethodGet || method == http.MethodDelete) {
 		path += "?" + form

@@ -27,7 +27,8 @@ func mayClone(r *request) error {
 
 // clonePlan is what a clone will make.
 type clonePlan struct {
-	source *vm
+	source *vm // or a snapshot of it
+	taken  *snapshot
 	newid  int
 	node   string // where the new VM ends up
 	full   bool
@@ -90,10 +91,14 @@ func (r *request) planClone() (clonePlan, error) {
 	if err := m.unlocked(); err != nil {
 		return p, err
 	}
-	if s := r.str("snapname"); s != "" {
-		return p, failure("snapshot '%s' does not exist", s)
-	}
 	p.source, p.full = m, !m.template()
+	if name := r.str("snapname"); name != "" {
+		s, err := r.snapshotOf(m, name)
+		if err != nil {
+			return p, err
+		}
+		p.taken, p.source = s, &vm{vmid: m.vmid, node: m.node, conf: s.conf}
+	}
 	if r.has("full") {
 		p.full = r.boolean("full")
 	}
@@ -142,25 +147,32 @@ func (r *request) planDisks(p clonePlan, target string) error {
 	if c.vms[p.newid] != nil {
 		return failure("unable to create VM %d: config file already exists", p.newid)
 	}
-	if p.full {
-		return nil
-	}
-	for _, k := range m.disks() {
-		d := c.drive(k, m.conf[k])
-		if !isCD(d) && !unusedKey.MatchString(k) && !c.canLink(m.node, d["file"]) {
-			return failure("Linked clone feature is not supported for '%s' (%s)", d["file"], k)
+	for _, k := range c.snapshotVolumes(m.conf) {
+		file := c.drive(k, m.conf[k])["file"]
+		v := c.volume(m.node, file)
+		if p.full && v != nil && !c.canCopy(v, r.str("snapname")) {
+			return failure("Full clone feature is not supported for '%s' (%s)", file, k)
+		}
+		if !p.full && (v == nil || !c.canLink(v, r.str("snapname"))) {
+			return failure("Linked clone feature is not supported for '%s' (%s)", file, k)
 		}
 	}
 	return nil
 }
 
-// canLink says whether a volume can have linked clones: a base on a storage whose plugin can do that.
-func (c *Cluster) canLink(node, volid string) bool {
-	v := c.volume(node, volid)
-	if v == nil || c.storage(v.key.storage).Type == "lvm" {
-		return false
+// canLink says whether a volume can have linked clones: a base on a storage whose plugin can do that, or a snapshot of it
+// where the storage keeps snapshots apart.
+func (c *Cluster) canLink(v *volume, snapshot string) bool {
+	kind := c.storage(v.key.storage).Type
+	if snapshot != "" {
+		return kind == "lvmthin" || kind == "rbd"
 	}
-	return strings.Contains(v.key.name[strings.LastIndexByte(v.key.name, '/')+1:], "base-")
+	return kind != "lvm" && strings.Contains(v.key.name[strings.LastIndexByte(v.key.name, '/')+1:], "base-")
+}
+
+// canCopy says whether a volume, or what it was at a snapshot, can be copied.
+func (c *Cluster) canCopy(v *volume, snapshot string) bool {
+	return snapshot == "" || c.storage(v.key.storage).Type != "zfspool"
 }
 
 // runClone makes the clone. For as long as the first volume is being made the new configuration is a place holder, then
@@ -168,6 +180,7 @@ func (c *Cluster) canLink(node, volid string) bool {
 func (r *request) runClone(o *op, p clonePlan) {
 	c := r.c
 	m := newVM(p.newid, p.source.node)
+	m.born = c.now
 	m.conf["lock"], m.conf["description"] = "clone", " qmclone temporary file"
 	c.vms[p.newid] = m
 	if fw := c.firewalls[p.source.vmid]; fw != nil {
@@ -271,11 +284,21 @@ func (r *request) cloneConfig(o *op, p clonePlan, made *[]volumeKey) (map[string
 		if v == nil || isCD(d) && !isCloudDrive(d) || conf[k] == "" {
 			continue
 		}
+		if p.taken != nil {
+			if was, has := p.taken.volumes[v.id()]; has {
+				then := *v
+				then.size, then.contents = was.size, was.contents
+				v = &then
+			}
+		}
 		copied, err := r.cloneDisk(o, p, k, v)
 		if err != nil {
 			return nil, err
 		}
 		*made = append(*made, copied.key)
+		if !isCloudDrive(d) {
+			copied.contents = v.contents
+		}
 		d["file"], d["size"] = copied.id(), formatSize(copied.size)
 		conf[k] = printDrive(d)
 	}

@@ -31,7 +31,7 @@ func (c *Cluster) generate(m *vm) bool {
 	for _, k := range driveSlots {
 		if p := c.drive(k, m.conf[k]); isCloudDrive(p) {
 			if v := c.volume(m.node, p["file"]); v != nil {
-				v.contents = m.userData() + m.networkData() + m.metaData()
+				v.contents = m.userData() + c.networkData(m) + c.metaData(m)
 				m.ci = m.cloudinitValues()
 				return true
 			}
@@ -99,9 +99,9 @@ func (r *request) cloudinitDump() (any, error) {
 	case "user":
 		return m.userData(), nil
 	case "network":
-		return m.networkData(), nil
+		return r.c.networkData(m), nil
 	default:
-		return m.metaData(), nil
+		return r.c.metaData(m), nil
 	}
 }
 
@@ -140,7 +140,7 @@ func (m *vm) userData() string {
 	return b.String()
 }
 
-func (m *vm) networkData() string {
+func (c *Cluster) networkData(m *vm) string {
 	var b strings.Builder
 	b.WriteString("version: 1\nconfig:\n")
 	for i := 0; i <= families["net"]; i++ {
@@ -159,6 +159,9 @@ func (m *vm) networkData() string {
 		subnet(&b, "6", ip["ip6"], ip["gw6"])
 	}
 	servers := strings.FieldsFunc(m.conf["nameserver"], isListBreak)
+	if n := c.node(m.node); n != nil && m.conf["nameserver"] == "" {
+		servers = n.Nameservers
+	}
 	if len(servers) > 0 || m.conf["searchdomain"] != "" {
 		b.WriteString("    - type: nameserver\n")
 		if len(servers) > 0 {
@@ -202,6 +205,6 @@ func subnet(b *strings.Builder, family, address, gateway string) {
 	}
 }
 
-func (m *vm) metaData() string {
-	return fmt.Sprintf("instance-id: %s\n", digestOf(m.userData()+m.networkData()))
+func (c *Cluster) metaData(m *vm) string {
+	return fmt.Sprintf("instance-id: %s\n", digestOf(m.userData()+c.networkData(m)))
 }

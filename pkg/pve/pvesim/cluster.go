@@ -42,8 +42,9 @@ type Cluster struct {
 	endpoints     []*endpoint
 	config        map[string]*param // of PUT config
 	fingerprint   string
+	certificate   string // PEM
 	booted        time.Time
-	slots         map[string]chan struct{} // pvedaemon's workers, by node; written before serving only
+	daemons       map[string]*daemon // by node; written before serving only
 	faults        faults
 	journal       journal
 	mu            sync.Mutex
@@ -59,6 +60,7 @@ type Cluster struct {
 	volumes       map[volumeKey]*volume
 	vms           map[int]*vm
 	pools         map[string]bool
+	poolComments  map[string]string
 	firewalls     map[int]*firewall
 	dcFirewall    map[string]string
 	quorumLost    bool
@@ -77,6 +79,8 @@ type Node struct {
 	Memory  int64    // bytes
 	Bridges []string // nil means vmbr0
 	Address string   // empty: one is made up
+	// Nameservers are those of the node's resolv.conf: cloud-init gives them to VMs that have none of their own.
+	Nameservers []string
 }
 
 type node struct {
@@ -109,8 +113,8 @@ func New(opts Options) (*Cluster, error) {
 	now := opts.Clock.Now()
 	c := &Cluster{
 		opts: opts, clock: opts.Clock, model: opts.Model, booted: now, now: now, lastBroadcast: now,
-		pid: 0x700, rng: rand.New(rand.NewPCG(opts.Seed, 0x9e3779b97f4a7c15)), slots: map[string]chan struct{}{},
-		locks: map[string]*flock{}, volumes: map[volumeKey]*volume{}, vms: map[int]*vm{}, pools: map[string]bool{},
+		pid: 0x700, rng: rand.New(rand.NewPCG(opts.Seed, 0x9e3779b97f4a7c15)), daemons: map[string]*daemon{},
+		locks: map[string]*flock{}, volumes: map[volumeKey]*volume{}, vms: map[int]*vm{}, pools: map[string]bool{}, poolComments: map[string]string{},
 		firewalls: map[int]*firewall{}, dcFirewall: map[string]string{}, byUPID: map[string]*task{},
 		users: map[string]*user{}, tickets: map[string]*ticket{},
 	}
@@ -156,7 +160,7 @@ func (c *Cluster) AddNode(n Node) {
 	if workers == 0 {
 		workers = 3
 	}
-	c.slots[n.Name] = make(chan struct{}, workers)
+	c.daemons[n.Name] = newDaemon(workers)
 	c.nodes = append(c.nodes, &node{Node: n, id: len(c.nodes) + 1})
 }
 

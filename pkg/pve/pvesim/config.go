@@ -25,7 +25,7 @@ type configChange struct {
 
 // notOptions are parameters of config calls that are no options of the VM.
 var notOptions = []string{"node", "vmid", "digest", "skiplock", "force", "delete", "revert", "background_delay",
-	"import-working-storage", "start", "pool", "storage", "bwlimit", "ha-managed"}
+	"import-working-storage", "start", "pool", "storage", "bwlimit", "ha-managed", "archive", "unique", "live-restore", "idlist"}
 
 // configChange reads the parameters and checks what can be checked without the VM's lock, in PVE's order.
 func (r *request) configChange() (configChange, error) {
@@ -78,11 +78,16 @@ func (r *request) prepare(ch *configChange, k string) error {
 		return r.mayUseBridge(p["bridge"], p["tag"])
 	case driveKey.MatchString(k):
 		p := c.drive(k, ch.set[k])
-		if p["import-from"] != "" {
-			return failure("import-from is not part of this simulation")
+		if from := p["import-from"]; from != "" {
+			if m := newVolume.FindStringSubmatch(p["file"]); m == nil || m[2] != "0" {
+				return badParam(k, "'import-from' requires special syntax - use <storage ID>:0,import-from=<source>")
+			}
+			if strings.HasPrefix(from, "/") && r.who.root() {
+				return failure("import-from with a path is not part of this simulation")
+			}
 		}
-		if strings.HasPrefix(p["file"], "/") && !r.who.root() {
-			return failure("Only root can pass arbitrary filesystem paths.")
+		if (strings.HasPrefix(p["file"], "/") || strings.HasPrefix(p["import-from"], "/")) && !r.who.root() {
+			return failure("Only root can pass arbitrary filesystem paths. at /usr/share/perl5/PVE/Storage.pm line 581.")
 		}
 		storage, isNew := allocates(p["file"])
 		if !isNew {
@@ -196,6 +201,11 @@ func (r *request) mayUpdate(m *vm, ch configChange) error {
 	if !r.boolean("skiplock") {
 		if err := m.unlocked(); err != nil {
 			return err
+		}
+	}
+	for _, k := range ch.del {
+		if v := r.c.volume(m.node, r.c.drive(k, m.conf[k])["file"]); v != nil && (ch.force || unusedKey.MatchString(k)) && m.inSnapshot(v.id()) {
+			return failure("unable to delete '%s' - volume is still in use (snapshot?)", v.id())
 		}
 	}
 	balloon, _ := strconv.ParseInt(cmp.Or(ch.set["balloon"], m.conf["balloon"]), 10, 64)

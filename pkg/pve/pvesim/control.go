@@ -38,16 +38,10 @@ func (c *Cluster) SetPower(vmid int, p kvm.Power) error {
 			m.off()
 			return
 		}
+		c.applyPending(m)
+		c.generate(m)
 		c.powerOn(m)
 	})
-}
-
-// powerOn is a start without a task.
-func (c *Cluster) powerOn(m *vm) {
-	c.applyPending(m)
-	c.generate(m)
-	c.pid++
-	m.running, m.since, m.pid = true, c.now, c.pid
 }
 
 // SetConfig changes options of a VM behind everybody's back; "" removes one.
@@ -66,12 +60,12 @@ func (c *Cluster) SetDeaf(vmid int, deaf bool) error {
 	return c.change(vmid, func(m *vm) { m.deaf = deaf })
 }
 
-// RemoveVM takes a VM away with its disks and firewall, as if it had never been.
+// RemoveVM takes a VM away with its disks and firewall, as if it had never been. Its backups stay.
 func (c *Cluster) RemoveVM(vmid int) {
 	c.lock()
 	defer c.mu.Unlock()
 	for k, v := range c.volumes {
-		if v.vmid == vmid {
+		if v.vmid == vmid && v.content == "images" {
 			delete(c.volumes, k)
 		}
 	}
@@ -82,8 +76,8 @@ func (c *Cluster) RemoveVM(vmid int) {
 // MoveVM puts a VM on another node, as a high-availability manager or administrator would.
 func (c *Cluster) MoveVM(vmid int, node string) error {
 	return c.change(vmid, func(m *vm) {
-		for _, k := range m.disks() {
-			if v := c.volume(m.node, c.drive(k, m.conf[k])["file"]); v != nil && v.key.node != "" {
+		for id := range c.ownVolumes(m) {
+			if v := c.volume(m.node, id); v.key.node != "" {
 				delete(c.volumes, v.key)
 				v.key.node = node
 				c.volumes[v.key] = v
@@ -224,4 +218,54 @@ func (c *Cluster) AddPool(id string) {
 	c.lock()
 	defer c.mu.Unlock()
 	c.pools[id] = true
+}
+
+// WriteDisk writes something on the disk at a slot, by which one can see later what a snapshot or a backup brought back.
+func (c *Cluster) WriteDisk(vmid int, slot, contents string) error {
+	c.lock()
+	defer c.mu.Unlock()
+	m := c.vms[vmid]
+	if m == nil {
+		return fmt.Errorf("VM %d: %w", vmid, errNoVM)
+	}
+	v := c.volume(m.node, c.drive(slot, m.conf[slot])["file"])
+	if v == nil {
+		return fmt.Errorf("VM %d has no disk at %s", vmid, slot)
+	}
+	v.contents = contents
+	return nil
+}
+
+// AddSnapshot gives a VM a snapshot of its present options and disks, as if it had been taken now.
+func (c *Cluster) AddSnapshot(vmid int, name, description string) error {
+	return c.change(vmid, func(m *vm) {
+		s := c.newSnapshot(m, description)
+		for _, k := range c.snapshotVolumes(m.conf) {
+			if v := c.volume(m.node, c.drive(k, m.conf[k])["file"]); v != nil {
+				s.volumes[v.id()] = contentOf(v)
+			}
+		}
+		s.state, m.snapshots[name], m.conf["parent"] = "", s, name
+	})
+}
+
+// AddBackup puts a backup of a VM as it is now on a storage, named and dated as if it had been taken at that moment.
+func (c *Cluster) AddBackup(storage string, vmid int, taken time.Time) (volid string, err error) {
+	c.lock()
+	defer c.mu.Unlock()
+	m, s := c.vms[vmid], c.storage(storage)
+	switch {
+	case m == nil:
+		return "", fmt.Errorf("VM %d: %w", vmid, errNoVM)
+	case s == nil || !s.holds("backup"):
+		return "", fmt.Errorf("storage %q holds no backups", storage)
+	}
+	content, size, _, err := c.archiveOf(m)
+	if err != nil {
+		return "", err
+	}
+	v := &volume{vmid: vmid, content: "backup", format: s.archiveFormat("zstd"), size: size, used: size, ctime: taken.Unix(), archive: content}
+	v.key = s.key(m.node, s.archiveName(vmid, taken, v.format))
+	c.volumes[v.key] = v
+	return v.id(), nil
 }

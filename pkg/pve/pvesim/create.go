@@ -6,14 +6,6 @@ import (
 	"strings"
 )
 
-// pool is the check that a pool exists, which is a matter of permissions in PVE.
-func (r *request) pool() error {
-	if p := r.str("pool"); p != "" && !r.c.pools[p] {
-		return deniedBare(fmt.Sprintf(" (pool '%s' does not exist)", p))
-	}
-	return nil
-}
-
 // createVM makes a plain VM. Its configuration exists, locked, before the UPID is given.
 func (r *request) createVM() (any, error) {
 	c := r.c
@@ -21,8 +13,12 @@ func (r *request) createVM() (any, error) {
 	if err := r.pool(); err != nil {
 		return nil, err
 	}
-	if !r.may(fmt.Sprintf("/vms/%d", vmid), "VM.Allocate") && (r.str("pool") == "" || !r.may("/pool/"+r.str("pool"), "VM.Allocate")) {
+	if !r.may(fmt.Sprintf("/vms/%d", vmid), "VM.Allocate") && (r.str("pool") == "" || !r.may("/pool/"+r.str("pool"), "VM.Allocate")) &&
+		!(r.has("archive") && r.boolean("force") && c.vms[vmid] != nil && r.may(fmt.Sprintf("/vms/%d", vmid), "VM.Backup")) {
 		return nil, deniedBare("")
+	}
+	if r.has("archive") {
+		return r.restoreVM()
 	}
 	ch, err := r.configChange()
 	if err != nil {
@@ -39,6 +35,7 @@ func (r *request) createVM() (any, error) {
 		return nil, failure("unable to create VM %d - VM %d already exists on node '%s'", vmid, vmid, other.node)
 	}
 	m := newVM(vmid, node)
+	m.born = c.now
 	m.conf["lock"] = "create"
 	c.vms[vmid] = m
 	return r.fork(node, "qmcreate", strconv.Itoa(vmid), func(o *op) {
@@ -63,10 +60,16 @@ func (r *request) build(o *op, m *vm, ch configChange) {
 		m.pool = r.str("pool")
 		if r.boolean("start") {
 			o.logf("Execute autostart")
-			t := c.newTask(m.node, "qmstart", strconv.Itoa(m.vmid), r.who)
-			t.after(c.model.Fork, func() { c.boot(t.op, m.vmid, m.node, t.length(c.model.Boot)) })
+			r.autostart(m)
 		}
 	}, func() { delete(c.vms, m.vmid) })
+}
+
+// autostart starts a VM in a task of its own, whose end is nobody's business.
+func (r *request) autostart(m *vm) {
+	c := r.c
+	t := c.newTask(m.node, "qmstart", strconv.Itoa(m.vmid), r.who)
+	t.after(c.model.Fork, func() { c.boot(t.op, m.vmid, m.node, t.length(c.model.Boot)) })
 }
 
 // defaultBoot is the boot order of a VM for which none was given.
@@ -104,4 +107,9 @@ func (c *Cluster) qemu() string {
 	default:
 		return "10.0.2"
 	}
+}
+
+// machine is the machine type that goes with it.
+func (c *Cluster) machine() string {
+	return "pc-i440fx-" + c.qemu()[:strings.LastIndexByte(c.qemu(), '.')] + "+pve0"
 }

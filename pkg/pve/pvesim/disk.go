@@ -76,6 +76,9 @@ func (r *request) planResize() (*volume, int64, error) {
 	if v == nil {
 		return nil, 0, failure("volume '%s' does not exist", d["file"])
 	}
+	if c.major == 7 && v.format == "qcow2" && len(m.snapshots) > 0 {
+		return nil, 0, failure("can't resize volume: %s if snapshot exists", key)
+	}
 	text, relative := strings.CutPrefix(r.str("size"), "+")
 	size := parseSize(text)
 	now := v.size
@@ -91,7 +94,11 @@ func (r *request) planResize() (*volume, int64, error) {
 	case size == now:
 		return v, v.size, nil
 	case strings.Contains(v.key.name, "base-"+strconv.Itoa(v.vmid)+"-") && v.vmid == m.vmid && v.parent == "":
-		return nil, 0, failure("command '/usr/bin/qemu-img resize -f %s %s/images/%s %d' failed: exit code 1", v.format,
+		preallocation := ""
+		if c.major >= 9 && v.format == "qcow2" {
+			preallocation = "'--preallocation=metadata' "
+		}
+		return nil, 0, failure("command '/usr/bin/qemu-img resize %s-f %s %s/images/%s %d' failed: exit code 1", preallocation, v.format,
 			c.storage(v.key.storage).Path, v.key.name, size)
 	}
 	if s := c.storage(v.key.storage); s.Type == "lvm" {
@@ -151,10 +158,8 @@ func (r *request) mayDestroy(o *op, m *vm) error {
 
 func (r *request) destroy(o *op, m *vm) {
 	c := r.c
-	for _, k := range m.disks() {
-		if v := c.volume(m.node, c.drive(k, m.conf[k])["file"]); v != nil && v.vmid == m.vmid {
-			delete(c.volumes, v.key)
-		}
+	for id := range c.ownVolumes(m) {
+		delete(c.volumes, c.volume(m.node, id).key)
 	}
 	if r.boolean("destroy-unreferenced-disks") {
 		for key, v := range c.volumes {
@@ -170,6 +175,29 @@ func (r *request) destroy(o *op, m *vm) {
 	delete(c.firewalls, m.vmid)
 }
 
+// ownVolumes are the volumes that m's configuration names, its snapshots included, and that are its own.
+func (c *Cluster) ownVolumes(m *vm) map[string]bool {
+	own := map[string]bool{}
+	add := func(options map[string]string) {
+		ids := []string{options["vmstate"]}
+		for k, v := range options {
+			if driveKey.MatchString(k) || unusedKey.MatchString(k) {
+				ids = append(ids, c.drive(k, v)["file"])
+			}
+		}
+		for _, id := range ids {
+			if v := c.volume(m.node, id); v != nil && v.vmid == m.vmid {
+				own[id] = true
+			}
+		}
+	}
+	add(m.conf)
+	for _, s := range m.snapshots {
+		add(s.conf)
+	}
+	return own
+}
+
 var vmLeaf = pattern.New(`vm-(\d+-disk-\d+)`)
 
 // makeTemplate turns a stopped VM into a template: its disks become bases.
@@ -183,6 +211,8 @@ func (r *request) makeTemplate() (any, error) {
 			return nil, err
 		case m.unlocked() != nil:
 			return nil, m.unlocked()
+		case len(m.snapshots) > 0:
+			return nil, failure("unable to create template, because VM contains snapshots")
 		case m.template() && !r.has("disk"):
 			return nil, failure("you can't convert a template to a template")
 		case m.running:
@@ -232,28 +262,34 @@ func (r *request) feature() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s := r.str("snapname"); s != "" {
-		return nil, failure("snapshot '%s' does not exist", s)
+	snapname := r.str("snapname")
+	conf := m.conf
+	if snapname != "" {
+		s, err := r.snapshotOf(m, snapname)
+		if err != nil {
+			return nil, err
+		}
+		conf = s.conf
 	}
 	has := true
 	nodes := []string{}
 	for _, n := range c.nodes {
 		nodes = append(nodes, n.Name)
 	}
-	for _, k := range m.disks() {
-		d := c.drive(k, m.conf[k])
-		v := c.volume(m.node, d["file"])
-		if isCD(d) || unusedKey.MatchString(k) || v == nil {
+	for _, k := range c.snapshotVolumes(conf) {
+		v := c.volume(m.node, c.drive(k, conf[k])["file"])
+		if v == nil {
 			continue
 		}
-		s := c.storage(v.key.storage)
 		switch r.str("feature") {
 		case "clone":
-			has = has && c.canLink(m.node, d["file"])
+			has = has && c.canLink(v, snapname)
+		case "copy":
+			has = has && c.canCopy(v, snapname)
 		case "snapshot":
-			has = has && s.Type != "lvm" && (!s.files() || v.format == "qcow2" || s.Type == "btrfs")
+			has = has && c.canSnapshot(v)
 		}
-		if !s.Shared {
+		if !c.storage(v.key.storage).Shared {
 			nodes = []string{m.node}
 		}
 	}

@@ -12,8 +12,13 @@
 // What goes wrong is told by [Cluster.AddFault] and its neighbours in control.go, or from outside by
 // [Cluster.ServeControl].
 //
-// What is not here answers 501, as an unknown path does: snapshots, vzdump and restore, disk moves, agent, console,
-// statistics, high availability (no VM is under it), containers.
+// What is not here answers 501, as an unknown path does: the console's websocket and the monitor, uploads, changes of
+// storages, users and roles, backup schedules, replication, high availability (no VM is under it), containers. A call that is here refuses
+// what it cannot do with a 500 that says so: giving a disk to another VM, imports by path.
+//
+// Disks have no bytes. [Cluster.WriteDisk] marks one, and clones, snapshots, backups, moves and restores carry the mark, so
+// that a test sees what came back. A guest is silent until [Cluster.SetGuest] puts one in that answers its agent, and its
+// cards carry nothing until [Cluster.SetTraffic].
 //
 // # Why
 //
@@ -30,6 +35,21 @@
 //   - A clone and its task count as the new VM's (guest), though PVE files them under the template: else a fault could not
 //     strike one order's clone and leave the others' alone.
 //   - A node that boots starts what has onboot=1, also a VM that a deployment has not finished: PVE does not know.
+//   - A worker of pvedaemon stays with a call whose caller has given up, for in PVE it blocks: three such calls stop a node
+//     (daemon.go). A shared storage's lock is one of the cluster's file system, tried again each second, where a node's file
+//     locks are handed on at once.
+//   - The contract test replays recordings of the genuine API (contract_test.go): those of testdata/recordings with every
+//     go test, any folder of them with -recordings DIR. The state before a call is derived from the recordings, never from a
+//     list of names; -update-recordings DIR carries a folder into testdata. What differs and is known stands in known.txt.
+//   - The datacenter's firewall is a file like a VM's, with the VMID 0 (group.go).
+//   - Long work holds the VM's file lock only at its ends and leaves a lock in the configuration in between, where PVE does:
+//     snapshots, rollbacks, suspensions, backups. What a killed worker leaves behind stays there.
+//   - A snapshot keeps the options and the size and mark of each volume; a backup the same, and its own text. Neither is
+//     tied to its VM's later life: backups outlive the VM, snapshots go with it.
+//   - A backup job may name several VMs, so one VM's failure is a line of its log and an exit text that is the same for
+//     all (vzdump.go is the job, dump.go the backup of one VM).
+//   - Charts are made from what the VM is now, not recorded: earlier power cycles and changes of size do not show.
+//   - The limit for protected backups and bandwidth limits are accepted and have no effect.
 //   - A lost quorum refuses every write with one text. The genuine text differs by call (some only find a read-only file
 //     system); none of them has an effect.
 package pvesim

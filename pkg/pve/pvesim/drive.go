@@ -134,6 +134,14 @@ func (c *Cluster) allocate(m *vm, key, text string) (string, error) {
 		}
 		gib, _ := strconv.ParseFloat(match[2], 64)
 		size := (int64(gib*(1<<30)) + 1023) &^ 1023
+		if from := p["import-from"]; from != "" {
+			source := c.volume(m.node, from)
+			if source == nil {
+				return "", failure("volume '%s' does not exist", from)
+			}
+			size = source.size
+			delete(p, "import-from")
+		}
 		v, err := c.create(s, m.node, m.vmid, c.freeLeaf(s, m.node, m.vmid), p["format"], size, 0, nil)
 		if err != nil {
 			return "", err
@@ -174,12 +182,7 @@ func (c *Cluster) detach(m *vm, key string, force bool) {
 	case force || unusedKey.MatchString(key) || isCloudDrive(p):
 		delete(c.volumes, v.key)
 	default:
-		for _, slot := range unusedSlots {
-			if m.conf[slot] == "" {
-				m.conf[slot] = v.id()
-				return
-			}
-		}
+		addUnused(m.conf, v.id())
 	}
 }
 

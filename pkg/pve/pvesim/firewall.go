@@ -14,6 +14,8 @@ import (
 type firewall struct {
 	options map[string]string
 	sets    map[string]*ipset
+	aliases map[string]alias    // by name in lower case
+	groups  map[string]string   // name to comment; the datacenter's only
 	rules   []map[string]string // the first one is at position 0
 }
 
@@ -27,8 +29,14 @@ type entry struct {
 	nomatch       bool
 }
 
+func newFirewall() *firewall {
+	return &firewall{options: map[string]string{}, sets: map[string]*ipset{}, aliases: map[string]alias{}, groups: map[string]string{}}
+}
+
 func (f *firewall) clone() *firewall {
-	c := &firewall{options: maps.Clone(f.options), sets: map[string]*ipset{}}
+	c := newFirewall()
+	maps.Copy(c.options, f.options)
+	maps.Copy(c.aliases, f.aliases)
 	for name, s := range f.sets {
 		c.sets[name] = &ipset{comment: s.comment, entries: slices.Clone(s.entries)}
 	}
@@ -43,7 +51,7 @@ func (r *request) firewallOf() *firewall {
 	if f := r.c.firewalls[r.vmid()]; f != nil {
 		return f
 	}
-	return &firewall{options: map[string]string{}, sets: map[string]*ipset{}}
+	return newFirewall()
 }
 
 // changeFirewall is the file to write, after the caller's digest was compared.
@@ -66,6 +74,12 @@ func (f *firewall) digest() string {
 		for _, e := range f.sets[name].entries {
 			fmt.Fprintf(&b, "%t%s # %s\n", e.nomatch, e.cidr, e.comment)
 		}
+	}
+	for _, key := range sortedKeys(f.aliases) {
+		fmt.Fprintf(&b, "%+v\n", f.aliases[key])
+	}
+	for _, name := range sortedKeys(f.groups) {
+		fmt.Fprintf(&b, "[group %s] # %s\n", name, f.groups[name])
 	}
 	for _, rule := range f.rules {
 		for _, k := range sortedKeys(rule) {
@@ -301,6 +315,3 @@ func (r *request) deleteEntry() (any, error) {
 
 // sortedKeys are m's keys in order.
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
-
-// compareKey compares two rows by a text that both have.
-func compareKey(a, b object, key string) int { return cmp.Compare(a[key].(string), b[key].(string)) }

@@ -44,6 +44,9 @@ func (c *Cluster) checkFormat(name string, p *param, value string) string {
 	if p.Format == "pve-qm-ipconfig" {
 		return c.checkProperties(name, ipconfigProps, value)
 	}
+	if p.Format == "prune-backups" {
+		return c.checkProperties(name, pruneProps, value)
+	}
 	if single, isList := strings.CutSuffix(p.Format, "-list"); isList {
 		for _, item := range strings.FieldsFunc(value, isListBreak) {
 			if text := checkSimple(single, item); text != "" {
@@ -132,6 +135,8 @@ func checkNetwork(format, v string) string {
 	case "IPorCIDRorAlias":
 		return verdict(addrErr == nil || prefixErr == nil || aliasName.MatchString(v),
 			"value does not look like a valid IP address or CIDR network")
+	case "IPorCIDR":
+		return verdict(addrErr == nil || prefixErr == nil, "value does not look like a valid IP address or CIDR network")
 	case "pve-fw-protocol-spec":
 		if _, err := strconv.ParseUint(v, 10, 8); err == nil || protocols[v] {
 			return ""

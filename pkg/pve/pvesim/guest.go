@@ -50,8 +50,7 @@ func (c *Cluster) AddVM(v VM) error {
 	}
 	if v.Running {
 		c.generate(m)
-		c.pid++
-		m.running, m.since, m.pid = true, c.now, c.pid
+		c.powerOn(m)
 	}
 	return nil
 }
@@ -70,6 +69,7 @@ func (c *Cluster) place(v VM) (*vm, error) {
 		return s
 	}
 	m := newVM(v.VMID, v.Node)
+	m.born = c.now
 	m.conf = map[string]string{
 		"cores": fmt.Sprint(max(1, v.Cores)), "memory": fmt.Sprint(v.Memory), "ostype": "l26", "scsihw": "virtio-scsi-pci",
 		"smbios1": "uuid=" + c.uuid(), "vmgenid": c.uuid(), "meta": fmt.Sprintf("creation-qemu=%s,ctime=%d", c.qemu(), c.now.Unix()),

@@ -22,6 +22,30 @@ type VMState struct {
 	Disks    map[string]Volume // by slot
 	// CloudInit is what was written on the cloud-init drive last, "" = nothing yet.
 	CloudInit string
+	// Snapshots are its snapshots by name.
+	Snapshots map[string]Snapshot
+	// Passwords are those that the guest agent has set, by user.
+	Passwords map[string]string
+}
+
+// Snapshot is a snapshot of a VM.
+type Snapshot struct {
+	Config      map[string]string
+	Description string
+	Parent      string // "" = none
+	Taken       time.Time
+	State       string // "prepare" or "delete" while it is not whole
+	Memory      bool
+}
+
+// Backup is a backup of a VM.
+type Backup struct {
+	ID        string // storage:name
+	Taken     time.Time
+	Size      int64
+	Notes     string
+	Protected bool
+	Config    map[string]string
 }
 
 // Volume is a disk.
@@ -30,6 +54,8 @@ type Volume struct {
 	Storage string
 	Size    int64
 	Parent  string // the base that a linked clone builds upon, "" = none
+	// Contents is what WriteDisk wrote on it, or what it was cloned, rolled back or restored from.
+	Contents string
 }
 
 // FirewallState is a VM's firewall file, which may exist without the VM.
@@ -71,7 +97,8 @@ func (c *Cluster) VM(vmid int) (state VMState, found bool) {
 
 func (c *Cluster) state(m *vm) VMState {
 	s := VMState{VMID: m.vmid, Node: m.node, Config: maps.Clone(m.conf), Pending: map[string]string{}, Lock: m.conf["lock"],
-		Power: kvm.Stopped, Paused: m.paused, Template: m.template(), Pool: m.pool, Disks: map[string]Volume{}}
+		Power: kvm.Stopped, Paused: m.paused, Template: m.template(), Pool: m.pool, Disks: map[string]Volume{},
+		Snapshots: map[string]Snapshot{}, Passwords: maps.Clone(m.passwords)}
 	if m.running {
 		s.Power = kvm.Running
 	}
@@ -84,10 +111,15 @@ func (c *Cluster) state(m *vm) VMState {
 		if v == nil {
 			continue
 		}
+		disk := Volume{ID: v.id(), Storage: v.key.storage, Size: v.size, Parent: v.parent, Contents: v.contents}
 		if isCloudDrive(d) {
-			s.CloudInit = v.contents
+			s.CloudInit, disk.Contents = v.contents, ""
 		}
-		s.Disks[k] = Volume{ID: v.id(), Storage: v.key.storage, Size: v.size, Parent: v.parent}
+		s.Disks[k] = disk
+	}
+	for name, snap := range m.snapshots {
+		s.Snapshots[name] = Snapshot{Config: maps.Clone(snap.conf), Description: snap.description, Parent: snap.conf["parent"],
+			Taken: time.Unix(snap.taken, 0), State: snap.state, Memory: snap.conf["vmstate"] != ""}
 	}
 	return s
 }
@@ -108,6 +140,21 @@ func (c *Cluster) Volumes(vmid int) []string {
 	}
 	slices.Sort(ids)
 	return ids
+}
+
+// Backups are all backups of a VMID on any storage and node, the oldest first.
+func (c *Cluster) Backups(vmid int) []Backup {
+	c.lock()
+	defer c.mu.Unlock()
+	list := []Backup{}
+	for _, v := range c.volumes {
+		if v.vmid == vmid && v.archive != nil {
+			list = append(list, Backup{ID: v.id(), Taken: time.Unix(v.ctime, 0), Size: v.size, Notes: v.notes, Protected: v.protected,
+				Config: maps.Clone(v.archive.conf)})
+		}
+	}
+	slices.SortFunc(list, func(a, b Backup) int { return a.Taken.Compare(b.Taken) })
+	return list
 }
 
 // Firewall is the firewall file of a VMID.

@@ -223,12 +223,15 @@ func (r *request) runMigration(o *op, to storageMap) {
 			return
 		}
 		o.commit(func() {
+			renamed := map[string]string{}
 			for k, v := range moved {
 				d := c.drive(k, m.conf[k])
 				delete(c.volumes, c.volume(m.node, d["file"]).key)
+				renamed[d["file"]] = v.id()
 				d["file"] = v.id()
 				m.conf[k] = printDrive(d)
 			}
+			c.moveSnapshots(m, target, to, renamed)
 			delete(m.conf, "lock")
 			m.node = target
 			note("migration finished successfully (duration %s)", hms(c.now.Sub(begun)))
@@ -250,6 +253,10 @@ func (r *request) scanVolumes(m *vm, to storageMap, note func(string, ...any)) (
 		case v.parent != "" && s.Type != "lvmthin":
 			base := v.parent[strings.LastIndexByte(v.parent, '/')+1:]
 			problems = append(problems, fmt.Sprintf("can't migrate '%s' as it's a clone of '%s'", v.id(), base))
+		case m.inSnapshot(v.id()) && m.running:
+			problems = append(problems, "online storage migration not possible if snapshot exists")
+		case m.inSnapshot(v.id()) && s.Type != "zfspool" && !(s.files() && v.format == "qcow2"):
+			problems = append(problems, "non-migratable snapshot exists")
 		case m.running && !r.boolean("with-local-disks") && !isCD(d):
 			problems = append(problems, "can't live migrate attached local disks without with-local-disks option")
 		case c.inUse(v):
@@ -297,4 +304,29 @@ func (c *Cluster) copyVolumes(m *vm, target string, to storageMap) (map[string]*
 		moved[k] = made
 	}
 	return moved, nil
+}
+
+// moveSnapshots takes the saved memories to target and names the volumes in snapshots as they are called there.
+func (c *Cluster) moveSnapshots(m *vm, target string, to storageMap, renamed map[string]string) {
+	for _, s := range m.snapshots {
+		if v := c.volume(m.node, s.conf["vmstate"]); v != nil && v.key.node != "" {
+			was := v.id()
+			delete(c.volumes, v.key)
+			v.key = c.storage(to.to(v.key.storage)).key(target, v.key.name)
+			c.volumes[v.key] = v
+			renamed[was] = v.id()
+		}
+		for k, text := range s.conf {
+			file, rest, _ := strings.Cut(text, ",")
+			if now := renamed[file]; now != "" {
+				s.conf[k] = strings.TrimSuffix(now+","+rest, ",")
+			}
+		}
+		for was, now := range renamed {
+			if held, ok := s.volumes[was]; ok && was != now {
+				delete(s.volumes, was)
+				s.volumes[now] = held
+			}
+		}
+	}
 }

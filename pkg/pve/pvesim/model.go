@@ -23,6 +23,18 @@ type Model struct {
 	// Boot is a start task, Shutdown what a guest needs to power off, Stop a forced stop, Resize, Destroy and Convert
 	// (to a template) their tasks.
 	Boot, Shutdown, Stop, Resize, Destroy, Convert time.Duration
+	// Snapshot, Rollback and DeleteSnapshot are their tasks; a saved memory adds its size at StateRate.
+	Snapshot, Rollback, DeleteSnapshot time.Duration
+	// Backup is a backup without disks, which add their size at BackupRate; Restore and RestoreRate likewise.
+	Backup, Restore time.Duration
+	// StateRate, BackupRate and RestoreRate are bytes a second; 0 takes no time.
+	StateRate, BackupRate, RestoreRate int64
+	// Remove is the removal of a volume.
+	Remove time.Duration
+	// AgentWait is how long the guest agent is waited for.
+	AgentWait time.Duration
+	// Console is how long a console waits for somebody to look at it.
+	Console time.Duration
 	// Cloudinit is a regeneration of the cloud-init drive.
 	Cloudinit time.Duration
 	// Broadcast is how often pvestatd tells the cluster of names, power states and usage; 0 tells at once.
@@ -44,6 +56,9 @@ func SmallMachine() *Model {
 		Migrate: 2 * time.Second, MigrateRate: 100 << 20,
 		Boot: 2500 * time.Millisecond, Shutdown: 6 * time.Second, Stop: time.Second,
 		Resize: 300 * time.Millisecond, Destroy: 700 * time.Millisecond, Convert: 300 * time.Millisecond,
+		Snapshot: 300 * time.Millisecond, Rollback: 300 * time.Millisecond, DeleteSnapshot: 250 * time.Millisecond, StateRate: 400 << 20,
+		Backup: 2500 * time.Millisecond, BackupRate: 200 << 20, Restore: time.Second, RestoreRate: 200 << 20,
+		Remove: 100 * time.Millisecond, AgentWait: 3 * time.Second, Console: 10 * time.Second,
 		Cloudinit: 150 * time.Millisecond, Broadcast: 10 * time.Second,
 	}
 }

@@ -3,6 +3,8 @@ package pvesim
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -15,7 +17,8 @@ type op struct {
 	held    []*flock
 	waiting *waiter
 	next    *event
-	undo    func() // what a failed or interrupted op puts back
+	undo    func()   // what a failed or interrupted op puts back
+	atEnd   []func() // are called when it has ended
 	done    bool
 	err     error
 }
@@ -28,17 +31,31 @@ type flock struct {
 }
 
 type waiter struct {
+	claim
 	lock    *flock
 	o       *op
-	shared  bool
-	then    func()
 	timeout *event
 }
 
 const (
 	vmLockWait      = 10 * time.Second // PVE::AbstractConfig lock_config
-	storageLockWait = 60 * time.Second // PVE::Storage cluster_lock_storage
+	storageLockWait = 10 * time.Second // PVE::Storage::Plugin cluster_lock_storage
+	// clusterLockHold is how long work under a lock of the cluster may take before it is aborted (PVE::Cluster cfs_lock).
+	clusterLockHold = 60 * time.Second
 )
+
+// clusterLock says whether a lock is one of the cluster's file system: directories that all nodes see. One that is taken
+// is tried again each second, in no order; file locks of a node are handed on at once, first come first served.
+func clusterLock(key string) bool { return strings.HasPrefix(key, "storage-") }
+
+// lockTimeout is what PVE says when a lock could not be had in time.
+func lockTimeout(key string) error {
+	if clusterLock(key) {
+		return fmt.Errorf("cfs-lock '%s' error: got lock request timeout", key)
+	}
+	file, _, _ := strings.Cut(key, "@") // each node has its own
+	return fmt.Errorf("can't lock file '%s' - got timeout", file)
+}
 
 func vmLockKey(vmid int) string {
 	return fmt.Sprintf("/var/lock/qemu-server/lock-%d.conf", vmid)
@@ -63,28 +80,92 @@ func (o *op) after(d time.Duration, then func()) {
 	})
 }
 
+// claim is the wish for a lock and what is said and done about it.
+type claim struct {
+	key            string
+	shared         bool
+	limit          time.Duration
+	waiting, given string      // the log's lines before and after a wait
+	late           func(error) // what happens when limit passes; nil ends the op
+	lateText       string      // the error then; "" for the one that the kind of lock has
+	then           func()
+}
+
+func (w *claim) lateError() error {
+	if w.lateText != "" {
+		return errors.New(w.lateText)
+	}
+	return lockTimeout(w.key)
+}
+
 // acquire goes on with then when the lock is o's; when limit passes before, o ends with the text of PVE.
 func (o *op) acquire(key string, shared bool, limit time.Duration, then func()) {
-	l := o.c.locks[key]
-	if l == nil {
-		l = &flock{key: key, holders: map[*op]bool{}}
-		o.c.locks[key] = l
+	o.lock(claim{key: key, shared: shared, limit: limit, then: then})
+}
+
+// lock is acquire with words and an end of its own.
+func (o *op) lock(w claim) {
+	if w.waiting == "" {
+		w.waiting, w.given = "trying to acquire lock...", " OK"
 	}
-	if len(l.queue) == 0 && l.admits(shared) {
-		l.holders[o] = shared
+	if w.late == nil {
+		w.late = o.fail
+	}
+	l := o.c.locks[w.key]
+	if l == nil {
+		l = &flock{key: w.key, holders: map[*op]bool{}}
+		o.c.locks[w.key] = l
+	}
+	if len(l.queue) == 0 && l.admits(w.shared) {
+		l.holders[o] = w.shared
 		o.held = append(o.held, l)
-		then()
+		if clusterLock(w.key) {
+			o.limitHold(l)
+		}
+		w.then()
 		return
 	}
-	o.logf("trying to acquire lock...")
-	w := &waiter{lock: l, o: o, shared: shared, then: then}
-	w.timeout = o.c.schedule(limit, func() {
-		if o.waiting == w {
-			o.fail(fmt.Errorf("can't lock file '%s' - got timeout", key))
+	if clusterLock(w.key) {
+		o.logf("trying to acquire cfs lock '%s' ...", w.key)
+		o.after(time.Second, func() {
+			if w.limit <= time.Second {
+				w.late(w.lateError())
+				return
+			}
+			w.limit -= time.Second
+			o.lock(w)
+		})
+		return
+	}
+	o.logf("%s", w.waiting)
+	q := &waiter{claim: w, lock: l, o: o}
+	q.timeout = o.c.schedule(w.limit, func() {
+		if o.waiting == q {
+			o.forget(q)
+			w.late(w.lateError())
 		}
 	})
-	o.waiting = w
-	l.queue = append(l.queue, w)
+	o.waiting = q
+	l.queue = append(l.queue, q)
+}
+
+// forget takes a waiter of o out of its lock's queue. Those behind it may go on.
+func (o *op) forget(w *waiter) {
+	w.timeout.cancel()
+	o.waiting = nil
+	if i := slices.Index(w.lock.queue, w); i >= 0 {
+		w.lock.queue = slices.Delete(w.lock.queue, i, i+1)
+	}
+	w.lock.serve(o.c)
+}
+
+// limitHold aborts o when it keeps a lock of the cluster too long.
+func (o *op) limitHold(l *flock) {
+	o.c.schedule(clusterLockHold, func() {
+		if _, holds := l.holders[o]; holds && o.c.locks[l.key] == l {
+			o.fail(fmt.Errorf("cfs-lock '%s' error: got lock timeout - aborting command", l.key))
+		}
+	})
 }
 
 func (l *flock) admits(shared bool) bool {
@@ -117,9 +198,14 @@ func (o *op) release(key string) {
 	}
 }
 
-// drop takes o out of the holders and gives the lock to those who wait, first come first served.
+// drop takes o out of the holders.
 func (l *flock) drop(o *op) {
 	delete(l.holders, o)
+	l.serve(o.c)
+}
+
+// serve gives the lock to those who wait, first come first served.
+func (l *flock) serve(c *Cluster) {
 	for len(l.queue) > 0 && l.admits(l.queue[0].shared) {
 		w := l.queue[0]
 		l.queue = l.queue[1:]
@@ -127,11 +213,11 @@ func (l *flock) drop(o *op) {
 		w.o.waiting = nil
 		l.holders[w.o] = w.shared
 		w.o.held = append(w.o.held, l)
-		w.o.logf(" OK")
+		w.o.logf("%s", w.given)
 		w.then()
 	}
-	if len(l.queue) == 0 && len(l.holders) == 0 && o.c.locks[l.key] == l {
-		delete(o.c.locks, l.key)
+	if len(l.queue) == 0 && len(l.holders) == 0 && c.locks[l.key] == l {
+		delete(c.locks, l.key)
 	}
 }
 
@@ -165,18 +251,14 @@ func (o *op) end(err error) {
 	}
 	o.done, o.err = true, err
 	o.next.cancel()
-	if w := o.waiting; w != nil {
-		w.timeout.cancel()
-		o.waiting = nil
-		for i, q := range w.lock.queue {
-			if q == w {
-				w.lock.queue = append(w.lock.queue[:i:i], w.lock.queue[i+1:]...)
-				break
-			}
-		}
+	if o.waiting != nil {
+		o.forget(o.waiting)
 	}
 	if o.task != nil {
 		o.task.finish(err)
+	}
+	for _, then := range o.atEnd {
+		then()
 	}
 	held := o.held
 	o.held = nil
@@ -186,13 +268,21 @@ func (o *op) end(err error) {
 }
 
 // await holds the request until o has ended and gives its error. A client that goes away, or the 30 s limit of
-// pveproxy, ends the waiting and not the work.
+// pveproxy, ends the waiting and not the work: pvedaemon's worker stays with it.
 func (r *request) await(o *op) error {
-	done, err := r.awaitFor(o, proxyLimit)
+	done, err := r.awaitFor(o, proxyLimit-r.waited)
 	if err == nil && !done {
-		return &apiError{code: 596, msg: "Connection timed out", bare: true}
+		err = errTooLong()
+	}
+	if !o.done {
+		r.leaveWorker(o)
 	}
 	return err
+}
+
+// errTooLong is pveproxy's answer when pvedaemon or another node has not answered in time.
+func errTooLong() error {
+	return &apiError{code: 596, msg: "Connection timed out", bare: true}
 }
 
 // awaitFor is await with a limit of its own; done is false when that has passed.

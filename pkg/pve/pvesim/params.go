@@ -37,14 +37,15 @@ type param struct {
 	pattern *regexp.Regexp
 }
 
-// loadSchema is the parameters of each "METHOD path" in one version.
+// loadSchema is the parameters of each "METHOD path" in one version, nil for a call that the version does not have.
 func loadSchema(version string) (map[string]map[string]*param, error) {
 	var doc struct {
 		Sets      map[string]map[string][]*param `json:"sets"`
 		Endpoints map[string]struct {
-			Use     string              `json:"use"`
-			Without []string            `json:"without"`
-			Params  map[string][]*param `json:"params"`
+			Use      string              `json:"use"`
+			Without  []string            `json:"without"`
+			Versions []string            `json:"versions"` // nil: all
+			Params   map[string][]*param `json:"params"`
 		} `json:"endpoints"`
 	}
 	if err := json.Unmarshal(schemaJSON, &doc); err != nil {
@@ -60,6 +61,10 @@ func loadSchema(version string) (map[string]map[string]*param, error) {
 	}
 	schema := map[string]map[string]*param{}
 	for key, e := range doc.Endpoints {
+		if e.Versions != nil && !slices.Contains(e.Versions, version) {
+			schema[key] = nil
+			continue
+		}
 		params, err := choose(e.Params, version)
 		if err != nil {
 			return nil, fmt.Errorf("schema.json: %s: %w", key, err)
@@ -123,7 +128,7 @@ func choose(set map[string][]*param, version string) (map[string]*param, error) 
 func (r *request) checkParams() error {
 	bad := map[string]string{}
 	for name := range r.arrays {
-		if p := r.ep.params[name]; p != nil {
+		if p := r.ep.params[name]; p != nil && p.Type != "array" {
 			bad[name] = fmt.Sprintf("type check ('%s') failed - got ARRAY", p.Type)
 		}
 	}

@@ -34,20 +34,25 @@ func (c *Cluster) boot(o *op, vmid int, node string, length time.Duration) {
 			return
 		}
 		c.applyPending(m)
-		if m.conf["lock"] == "suspended" {
+		if state := m.conf["vmstate"]; m.conf["lock"] == "suspended" {
 			o.logf("Resuming suspended VM")
+			o.logf("activating and using '%s' as vmstate", state)
 		} else if c.generate(m) {
 			o.logf("generating cloud-init ISO")
+		}
+		for _, k := range m.disks() {
+			if strings.HasPrefix(k, "scsi") && c.drive(k, m.conf[k])["iothread"] == "1" && m.conf["scsihw"] != "virtio-scsi-single" {
+				o.warn("iothread is only valid with virtio disk or virtio-scsi-single controller, ignoring")
+			}
 		}
 		o.after(length, func() {
 			o.commit(func() {
 				if m.conf["lock"] == "suspended" {
 					delete(m.conf, "lock")
-					delete(m.conf, "vmstate")
+					c.dropState(m.node, m.conf)
 					o.logf("Resumed VM, removing state")
 				}
-				c.pid++
-				m.running, m.paused, m.since, m.pid = true, false, c.now, c.pid
+				c.powerOn(m)
 			})
 		})
 	})
@@ -70,7 +75,8 @@ func (c *Cluster) mayBoot(m *vm, skip bool) error {
 			return failure("volume '%s' does not exist", volid)
 		}
 	}
-	for k, v := range m.conf {
+	for _, k := range sortedKeys(m.conf) {
+		v := m.conf[k]
 		d := c.drive(k, v)
 		if driveKey.MatchString(k) && d["file"] != "none" && d["file"] != "cdrom" && c.volume(m.node, d["file"]) == nil {
 			return failure("volume '%s' does not exist", d["file"])
@@ -86,6 +92,11 @@ func (c *Cluster) mayBoot(m *vm, skip bool) error {
 		}
 	}
 	return nil
+}
+
+func (c *Cluster) powerOn(m *vm) {
+	c.pid++
+	m.running, m.paused, m.since, m.pid = true, false, c.now, c.pid
 }
 
 func (m *vm) off() { m.running, m.paused, m.ci = false, false, nil }
@@ -200,29 +211,6 @@ func (r *request) resetVM() (any, error) {
 	return r.whileRunning("qmreset", func(o *op, m *vm) { o.commit(func() { m.since = r.c.now }) })
 }
 
-// suspendVM pauses the VM, or with todisk=1 saves its state and switches it off, locked.
-func (r *request) suspendVM() (any, error) {
-	typ := "qmpause"
-	if r.boolean("todisk") {
-		typ = "qmsuspend"
-	}
-	return r.whileRunning(typ, func(o *op, m *vm) {
-		o.commit(func() {
-			if typ == "qmpause" {
-				m.paused = true
-				return
-			}
-			m.off()
-			m.conf["lock"] = "suspended"
-			o.logf("State saved, quitting")
-		})
-	})
-}
-
-func (r *request) resumeVM() (any, error) {
-	return r.whileRunning("qmresume", func(o *op, m *vm) { o.commit(func() { m.paused = false }) })
-}
-
 // statusCurrent is a VM as its node sees it now.
 func (r *request) statusCurrent() (any, error) {
 	m, err := r.lookup()
@@ -236,7 +224,7 @@ func (r *request) statusCurrent() (any, error) {
 func (c *Cluster) status(m *vm, full bool) object {
 	s := c.observe(m)
 	row := object{"vmid": m.vmid, "name": s.name, "status": s.power, "cpus": m.cpus(), "maxmem": s.maxMem, "maxdisk": s.maxDisk,
-		"disk": 0, "mem": s.mem, "cpu": 0, "uptime": s.uptime, "netin": 0, "netout": 0}
+		"disk": 0, "mem": s.mem, "cpu": 0, "uptime": s.uptime, "netin": s.netIn, "netout": s.netOut}
 	if !full {
 		row["diskread"], row["diskwrite"] = 0, 0
 	}
@@ -255,6 +243,11 @@ func (c *Cluster) status(m *vm, full bool) object {
 	if m.running {
 		row["pid"] = m.pid
 	}
+	for _, kind := range []string{"cpufull", "cpusome", "iofull", "iosome", "memoryfull", "memorysome"} {
+		if m.running && c.major >= 9 {
+			row["pressure"+kind] = 0
+		}
+	}
 	if !full {
 		return row
 	}
@@ -262,7 +255,7 @@ func (c *Cluster) status(m *vm, full bool) object {
 	if m.paused {
 		row["qmpstatus"] = "paused"
 	}
-	if a := m.conf["agent"]; a != "" && a[0] == '1' {
+	if m.agent() {
 		row["agent"] = 1
 	}
 	if m.conf["serial0"] != "" {
@@ -270,7 +263,7 @@ func (c *Cluster) status(m *vm, full bool) object {
 	}
 	if m.running {
 		row["diskread"], row["diskwrite"] = 0, 0
-		row["running-qemu"], row["running-machine"] = c.qemu(), "pc-i440fx-"+c.qemu()[:strings.LastIndexByte(c.qemu(), '.')]+"+pve0"
+		row["running-qemu"], row["running-machine"] = c.qemu(), c.machine()
 		row["balloon"], row["ballooninfo"] = s.maxMem, object{"actual": s.maxMem, "max_mem": s.maxMem}
 		nics := object{}
 		for i := 0; i <= families["net"]; i++ {
@@ -278,7 +271,9 @@ func (c *Cluster) status(m *vm, full bool) object {
 				nics[fmt.Sprintf("tap%di%d", m.vmid, i)] = object{"netin": 0, "netout": 0}
 			}
 		}
-		row["nics"] = nics
+		if len(nics) > 0 {
+			row["nics"] = nics
+		}
 	}
 	return row
 }

@@ -15,6 +15,7 @@ type stat struct {
 	maxCPU          int
 	maxMem, maxDisk int64
 	mem, uptime     int64
+	netIn, netOut   int64
 }
 
 // observe is m's stat of now.
@@ -23,6 +24,7 @@ func (c *Cluster) observe(m *vm) stat {
 	if m.running {
 		s.power, s.mem, s.uptime = "running", s.maxMem/4, int64(c.now.Sub(m.since).Seconds())
 	}
+	s.netIn, s.netOut = m.carried(c.now)
 	for _, k := range driveSlots {
 		if v, ok := m.conf[k]; ok {
 			if d := c.drive(k, v); !isCD(d) {
@@ -114,7 +116,7 @@ func (c *Cluster) vmRow(m *vm) object {
 	row["status"], row["name"], row["template"] = s.power, s.name, flag(s.template)
 	row["maxcpu"], row["cpu"], row["maxmem"], row["mem"] = s.maxCPU, 0, s.maxMem, s.mem
 	row["maxdisk"], row["disk"], row["uptime"] = s.maxDisk, 0, s.uptime
-	row["netin"], row["netout"], row["diskread"], row["diskwrite"] = 0, 0, 0, 0
+	row["netin"], row["netout"], row["diskread"], row["diskwrite"] = s.netIn, s.netOut, 0, 0
 	if c.major >= 9 {
 		row["memhost"] = s.mem
 	}
@@ -240,18 +242,7 @@ func (r *request) haResource() (any, error) {
 }
 
 func (r *request) version() (any, error) {
-	return object{"version": r.c.opts.Version, "release": r.c.release(), "repoid": "5f1a3d7b0c9e2468"}, nil
-}
-
-func (r *request) poolList() (any, error) {
-	rows := []object{}
-	for p := range r.c.pools {
-		if r.may("/pool/"+p, "Pool.Audit", "Pool.Allocate") {
-			rows = append(rows, object{"poolid": p})
-		}
-	}
-	slices.SortFunc(rows, func(a, b object) int { return compareKey(a, b, "poolid") })
-	return rows, nil
+	return object{"version": r.c.opts.Version, "release": r.c.release(), "repoid": repoID}, nil
 }
 
 func (r *request) clusterFirewall() (any, error) {

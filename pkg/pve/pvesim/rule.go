@@ -39,7 +39,7 @@ var (
 )
 
 // checkRule is PVE::Firewall's verify_rule for a VM.
-func (f *firewall) checkRule(rule map[string]string) error {
+func (r *request) checkRule(f *firewall, rule map[string]string) error {
 	bad := map[string]string{}
 	action := rule["action"]
 	switch rule["type"] {
@@ -63,7 +63,7 @@ func (f *firewall) checkRule(rule map[string]string) error {
 		}
 	}
 	for _, side := range []string{"source", "dest"} {
-		if text := f.checkAddress(rule[side]); text != "" {
+		if text := r.checkAddress(f, rule[side]); text != "" {
 			bad[side] = text
 		}
 	}
@@ -73,13 +73,23 @@ func (f *firewall) checkRule(rule map[string]string) error {
 	return nil
 }
 
-// checkAddress takes lists of addresses, networks and ranges, or one set that exists.
-func (f *firewall) checkAddress(spec string) string {
+// checkAddress takes lists of addresses, networks, ranges and aliases, or one set that exists; what is not the VM's own
+// may be the datacenter's.
+func (r *request) checkAddress(f *firewall, spec string) string {
+	dc := r.c.firewalls[0]
+	if dc == nil {
+		dc = newFirewall()
+	}
 	if set, ok := strings.CutPrefix(spec, "+"); ok {
-		if f.sets[strings.TrimPrefix(set, "guest/")] == nil {
+		own, common := f.sets[strings.TrimPrefix(set, "guest/")], dc.sets[strings.TrimPrefix(set, "dc/")]
+		if own == nil && common == nil {
 			return fmt.Sprintf("no such ipset '%s'", set)
 		}
 		return ""
+	}
+	knows := func(f *firewall, name, scope string) bool {
+		_, found := f.aliases[strings.ToLower(strings.TrimPrefix(name, scope))]
+		return found
 	}
 	for item := range strings.FieldsFuncSeq(spec, func(r rune) bool { return r == ',' }) {
 		first, last, isRange := strings.Cut(item, "-")
@@ -89,6 +99,7 @@ func (f *firewall) checkAddress(spec string) string {
 		_, lastErr := netip.ParseAddr(last)
 		switch {
 		case addrErr == nil || prefixErr == nil || isRange && firstErr == nil && lastErr == nil:
+		case knows(f, item, "guest/") || knows(dc, item, "dc/"):
 		case aliasName.MatchString(item):
 			return fmt.Sprintf("no such alias '%s'", item)
 		default:
@@ -149,7 +160,7 @@ func (r *request) createRule() (any, error) {
 	if rule["enable"] == "" {
 		rule["enable"] = "0"
 	}
-	if err := f.checkRule(rule); err != nil {
+	if err := r.checkRule(f, rule); err != nil {
 		return nil, err
 	}
 	f.rules = slices.Insert(f.rules, 0, rule)
@@ -206,7 +217,7 @@ func (r *request) updateRule() (any, error) {
 	for k, v := range r.ruleFields() {
 		changed[k] = v
 	}
-	if err := f.checkRule(changed); err != nil {
+	if err := r.checkRule(f, changed); err != nil {
 		return nil, err
 	}
 	f.rules[pos] = changed

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // request is one call of the API.
@@ -23,7 +24,9 @@ type request struct {
 	vars   map[string]string // parameters of the path, query and body, all in one as PVE has them
 	arrays map[string]bool   // given more than once
 	fault  *Fault
-	total  int // -1: the answer has none
+	waited time.Duration // for a worker of pvedaemon
+	daemon *daemon       // whose worker serves the call; nil: none
+	total  int           // of a list of which this is a part; 0: the answer has none
 }
 
 func (r *request) has(name string) bool   { _, ok := r.vars[name]; return ok }
@@ -61,7 +64,7 @@ func (c *Cluster) serve(w http.ResponseWriter, hr *http.Request) {
 		return
 	}
 	rel = strings.TrimRight(rel, "/")
-	r := &request{c: c, ctx: hr.Context(), total: -1, vars: map[string]string{}, arrays: map[string]bool{}}
+	r := &request{c: c, ctx: hr.Context(), vars: map[string]string{}, arrays: map[string]bool{}}
 	badBody := r.read(hr)
 	sent := maps.Clone(r.vars)
 	r.ep = c.find(hr.Method, rel, r.vars)
@@ -149,11 +152,10 @@ func (r *request) handle(hr *http.Request, shown string) (any, error) {
 		return nil, &apiError{code: http.StatusNotImplemented, exact: true,
 			msg: fmt.Sprintf("Method '%s %s' not implemented", hr.Method, shown)}
 	}
-	done, err := r.workerSlot()
-	if err != nil {
+	if err := r.takeWorker(); err != nil {
 		return nil, err
 	}
-	defer done()
+	defer r.giveWorker()
 	if c.clock.Sleep(r.ctx, r.ep.latency(c.model)) != nil {
 		return nil, errGone
 	}
@@ -175,25 +177,11 @@ func (r *request) handle(hr *http.Request, shown string) (any, error) {
 	if c.quorumLost && r.ep.method != http.MethodGet && !r.ep.world {
 		return nil, failure("cluster not ready - no quorum?")
 	}
-	return r.ep.handle(r)
-}
-
-// workerSlot takes one of pvedaemon's workers on the node that serves the call.
-func (r *request) workerSlot() (release func(), err error) {
-	if !r.ep.daemon || len(r.c.nodes) == 0 {
-		return func() {}, nil
+	data, err := r.ep.handle(r)
+	if r.waited > proxyLimit {
+		return nil, errTooLong() // it was done nevertheless
 	}
-	node := r.c.nodes[0].Name
-	if r.ep.proxied && r.c.slots[r.vars["node"]] != nil {
-		node = r.vars["node"]
-	}
-	slot := r.c.slots[node]
-	select {
-	case slot <- struct{}{}:
-		return func() { <-slot }, nil
-	case <-r.ctx.Done():
-		return nil, errGone
-	}
+	return data, err
 }
 
 // forward passes the call on to the node in its path: it fails when there is no such node or when it is down.
@@ -278,7 +266,16 @@ func (r *request) addJSON(body []byte) error {
 	decoder := json.NewDecoder(strings.NewReader(string(body)))
 	decoder.UseNumber()
 	if err := decoder.Decode(&values); err != nil {
-		return &apiError{code: 500, plain: true, msg: "malformed JSON string, " + err.Error() + "\n"}
+		at := int64(len(body))
+		if wrong := new(json.SyntaxError); errors.As(err, &wrong) {
+			at = max(0, wrong.Offset-1)
+		}
+		before := "(end of string)"
+		if at < int64(len(body)) {
+			before = string(body[at:])
+		}
+		return &apiError{code: 500, plain: true, msg: fmt.Sprintf("malformed JSON string, neither tag, array, object, number, string "+
+			"or atom, at character offset %d (before \"%s\") at /usr/share/perl5/PVE/APIServer/AnyEvent.pm line 917.\n", at, before)}
 	}
 	for name, v := range values {
 		switch v := v.(type) {

@@ -12,14 +12,15 @@ import (
 // Storage is a storage of the cluster (an entry of storage.cfg).
 type Storage struct {
 	ID      string
-	Type    string   // dir, nfs, cifs, cephfs, btrfs, lvm, lvmthin, zfspool, rbd
+	Type    string   // dir, nfs, cifs, cephfs, btrfs, lvm, lvmthin, zfspool, rbd, pbs
 	Nodes   []string // where it is; nil means on all nodes
-	Shared  bool     // one content for all nodes; true by itself for nfs, cifs, cephfs, rbd
+	Shared  bool     // one content for all nodes; true by itself for nfs, cifs, cephfs, rbd, pbs
 	Content string   // "images,rootdir"; empty means "images"
 	Size    int64    // bytes; 0 means 1 TiB
 	Used    int64    // bytes that are taken by other things
 	Off     bool     // disabled
 	Path    string   // of the directory, in error texts; empty means /var/lib/vz for local, /mnt/pve/ID for others
+	Prune   string   // prune-backups of the storage ("keep-last=3,keep-weekly=2"); empty means keep-all=1
 
 	full bool
 }
@@ -36,8 +37,12 @@ type volume struct {
 	size     int64
 	used     int64  // what it takes of the storage
 	parent   string // the base volume that it is a linked clone of
-	contents string // text of a small volume: what the cloud-init drive was made of
+	contents string // what the cloud-init drive was made of; of a disk, what a test wrote on it
 	ctime    int64
+
+	notes     string // of a backup
+	protected bool
+	archive   *archive
 }
 
 func (v *volume) id() string { return v.key.storage + ":" + v.key.name }
@@ -58,7 +63,7 @@ func (c *Cluster) AddStorage(s Storage) {
 			s.Path = "/var/lib/vz"
 		}
 	}
-	s.Shared = s.Shared || slices.Contains([]string{"nfs", "cifs", "cephfs", "rbd"}, s.Type)
+	s.Shared = s.Shared || slices.Contains([]string{"nfs", "cifs", "cephfs", "rbd", "pbs"}, s.Type)
 	c.storages = append(c.storages, &s)
 }
 
@@ -73,6 +78,14 @@ func (c *Cluster) AddISO(storage, node, file string, size int64) error {
 	v := &volume{key: s.key(node, "iso/"+file), content: "iso", format: "iso", size: size, used: size, ctime: c.now.Unix()}
 	c.volumes[v.key] = v
 	return nil
+}
+
+// retention is the storage's own prune-backups.
+func (s *Storage) retention() string {
+	if s.Prune == "" {
+		return "keep-all=1"
+	}
+	return s.Prune
 }
 
 func (s *Storage) holds(content string) bool {
@@ -280,38 +293,4 @@ func (r *request) storageStatus() (any, error) {
 	delete(row, "storage")
 	delete(row, "used_fraction")
 	return row, nil
-}
-
-func (r *request) storageContent() (any, error) {
-	node := r.str("node")
-	s, err := r.c.enabled(r.str("storage"), node)
-	if err != nil {
-		return nil, err
-	}
-	vmid := r.number("vmid", 0)
-	rows := []object{}
-	at := s.key(node, "").node
-	for k, v := range r.c.volumes {
-		if k.storage != s.ID || k.node != at || vmid != 0 && v.vmid != vmid || r.has("content") && r.str("content") != v.content {
-			continue
-		}
-		if !r.may("/storage/"+s.ID, "Datastore.Allocate") &&
-			(v.content == "images" && !(r.may("/storage/"+s.ID, "Datastore.Audit") && r.may(fmt.Sprintf("/vms/%d", v.vmid), "VM.Config.Disk"))) {
-			continue
-		}
-		m := object{"volid": v.id(), "content": v.content, "format": v.format, "size": v.size, "ctime": v.ctime}
-		if v.content == "images" {
-			m["vmid"] = v.vmid
-			if s.files() {
-				m["used"] = v.used
-				m["parent"] = nil
-			}
-			if v.parent != "" {
-				m["parent"] = v.parent
-			}
-		}
-		rows = append(rows, m)
-	}
-	slices.SortFunc(rows, func(a, b object) int { return strings.Compare(a["volid"].(string), b["volid"].(string)) })
-	return rows, nil
 }

@@ -28,6 +28,7 @@ type task struct {
 	guest      int    // the VM that it works on: a clone's new one
 	forced     string // ends with this instead of OK
 	vanished   bool   // nobody finds it
+	warnings   int
 	ended      bool
 }
 
@@ -72,6 +73,14 @@ const bootTicks = 120000
 // isWarning says whether a task with this exit text did its work.
 func isWarning(exit string) bool { return strings.HasPrefix(exit, "WARNINGS: ") }
 
+// warn is a line of the log that makes the task end with WARNINGS where it would have been OK.
+func (o *op) warn(text string) {
+	if o.task != nil {
+		o.logf("WARN: %s", text)
+		o.task.warnings++
+	}
+}
+
 var blanks = pattern.New(`\s+`)
 
 func (t *task) finish(err error) {
@@ -79,6 +88,9 @@ func (t *task) finish(err error) {
 	t.c.running--
 	if err == nil {
 		t.exit = "OK"
+		if t.warnings > 0 {
+			t.exit = fmt.Sprintf("WARNINGS: %d", t.warnings)
+		}
 		if isWarning(t.forced) {
 			t.exit = t.forced
 		}
@@ -95,8 +107,11 @@ func (t *task) interrupt() {
 		return
 	}
 	text := "received interrupt"
-	if t.typ == "qmclone" {
+	switch t.typ {
+	case "qmclone":
 		text = "clone failed: interrupted by signal"
+	case "vzdump":
+		text = "interrupted by signal"
 	}
 	t.fail(errors.New(text))
 }

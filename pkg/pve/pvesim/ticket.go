@@ -58,12 +58,12 @@ func (r *request) capabilities() object {
 	at := map[string]string{"vms": "/vms", "storage": "/storage", "access": "/access", "nodes": "/nodes", "dc": "/",
 		"sdn": "/sdn", "mapping": "/mapping"}
 	prefix := map[string][]string{"vms": {"VM."}, "storage": {"Datastore."}, "access": {"User.", "Group."},
-		"nodes": {"Sys."}, "dc": {"Sys.", "SDN."}, "sdn": {"SDN."}, "mapping": {"Mapping."}}
+		"nodes": {"Sys."}, "dc": {"Sys.Audit", "Sys.Modify", "SDN."}, "sdn": {"SDN."}, "mapping": {"Mapping."}}
 	res := object{}
 	for kind, p := range at {
 		have := object{}
 		for _, privilege := range r.c.privileges(r.who, p) {
-			if privilege == "Permissions.Modify" || slices.ContainsFunc(prefix[kind], func(s string) bool { return strings.HasPrefix(privilege, s) }) {
+			if privilege == "Permissions.Modify" && kind != "dc" || slices.ContainsFunc(prefix[kind], func(s string) bool { return strings.HasPrefix(privilege, s) }) {
 				have[privilege] = 1
 			}
 		}

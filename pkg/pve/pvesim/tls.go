@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
@@ -53,6 +54,7 @@ func (c *Cluster) ServeTLS(addr string) (*Server, error) {
 	}
 	c.lock()
 	c.fingerprint = s.Fingerprint
+	c.certificate = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]}))
 	c.mu.Unlock()
 	s.http = &http.Server{
 		Handler: c.Handler(), IdleTimeout: 5 * time.Second, ReadHeaderTimeout: 30 * time.Second,

@@ -25,6 +25,12 @@ type vm struct {
 	ci      map[string]string // the cloud-init keys as the drive was made of them, while it runs
 	deaf    bool              // the guest does not react to a shutdown
 	stat    *stat             // as pvestatd told the cluster last; nil: not yet
+	born    time.Time         // when it was made
+
+	snapshots map[string]*snapshot
+	guest     *Guest            // nil: nothing answers in it
+	passwords map[string]string // that were set by the guest agent
+	traffic   traffic
 }
 
 type change struct {
@@ -33,7 +39,8 @@ type change struct {
 }
 
 func newVM(vmid int, node string) *vm {
-	return &vm{vmid: vmid, node: node, conf: map[string]string{}, pending: map[string]change{}}
+	return &vm{vmid: vmid, node: node, conf: map[string]string{}, pending: map[string]change{},
+		snapshots: map[string]*snapshot{}, passwords: map[string]string{}}
 }
 
 func (m *vm) template() bool { return m.conf["template"] == "1" }
@@ -71,16 +78,7 @@ func (m *vm) cpus() int {
 // file is the configuration file's text.
 func (m *vm) file() string {
 	var b strings.Builder
-	if d := m.conf["description"]; d != "" {
-		for line := range strings.Lines(d) {
-			b.WriteString("#" + strings.TrimSuffix(line, "\n") + "\n")
-		}
-	}
-	for _, k := range slices.Sorted(maps.Keys(m.conf)) {
-		if k != "description" {
-			fmt.Fprintf(&b, "%s: %s\n", k, m.conf[k])
-		}
-	}
+	writeOptions(&b, m.conf["description"], m.conf)
 	if len(m.pending) > 0 {
 		b.WriteString("\n[PENDING]\n")
 		for _, k := range slices.Sorted(maps.Keys(m.pending)) {
@@ -91,7 +89,28 @@ func (m *vm) file() string {
 			}
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(m.snapshots)) {
+		s := m.snapshots[name]
+		fmt.Fprintf(&b, "\n[%s]\n", name)
+		writeOptions(&b, s.description, s.conf)
+		fmt.Fprintf(&b, "snaptime: %d\n", s.taken)
+		if s.state != "" {
+			fmt.Fprintf(&b, "snapstate: %s\n", s.state)
+		}
+	}
 	return b.String()
+}
+
+// writeOptions writes a section of a configuration file.
+func writeOptions(b *strings.Builder, description string, options map[string]string) {
+	for line := range strings.Lines(description) {
+		b.WriteString("#" + strings.TrimSuffix(line, "\n") + "\n")
+	}
+	for _, k := range slices.Sorted(maps.Keys(options)) {
+		if k != "description" {
+			fmt.Fprintf(b, "%s: %s\n", k, options[k])
+		}
+	}
 }
 
 func digestOf(text string) string {
@@ -153,10 +172,10 @@ func (r *request) readConfig() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s := r.str("snapshot"); s != "" {
-		return nil, failure("snapshot '%s' does not exist", s)
-	}
 	doc := object{"digest": digestOf(m.file())}
+	if name := r.str("snapshot"); name != "" {
+		return r.snapshotDocument(m, name, doc)
+	}
 	for k, v := range m.conf {
 		doc[k] = r.c.value(k, v)
 	}
