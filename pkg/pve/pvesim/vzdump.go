@@ -3,6 +3,7 @@ package pvesim
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,7 +51,7 @@ type job struct {
 }
 
 // vzdump backs VMs up. A node runs one job at a time; another one waits for it. VMs of other nodes are left out, and where
-// none is left the answer is "OK" instead of a UPID.
+// none is left the answer is "OK" instead of a UPID. With stop=1 the job that runs is aborted first.
 func (r *request) vzdump() (any, error) {
 	c, node := r.c, r.str("node")
 	if err := r.checkJob(); err != nil {
@@ -78,7 +79,12 @@ func (r *request) vzdump() (any, error) {
 			}
 		}
 	}
-	if len(vmids) == 0 && !r.boolean("stop") {
+	if l := c.locks["vzdump@"+node]; r.boolean("stop") && l != nil {
+		for _, running := range slices.Collect(maps.Keys(l.holders)) { // the next job takes the lock, and goes on
+			running.task.interrupt()
+		}
+	}
+	if len(vmids) == 0 {
 		return "OK", nil
 	}
 	slices.Sort(vmids)
@@ -146,10 +152,6 @@ func (j *job) begin() {
 	}
 	if !s.holds("backup") {
 		o.fail(fmt.Errorf("could not get storage information for '%s': can't use storage '%s' for backups - wrong content type", id, id))
-		return
-	}
-	if r.boolean("stop") { // ends the running job, which is over by now
-		o.commit(nil)
 		return
 	}
 	j.storage, j.keep = s, s.retention()
