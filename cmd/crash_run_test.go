@@ -263,11 +263,18 @@ func (w *crashWorld) done(id int64) bool {
 		w.db.Text("SELECT COUNT(*) FROM puq_proxmox_kvm_outbox WHERE service_id = ? AND state <> 'sent'", id) == "0"
 }
 
-// minute lets a minute pass, for the cluster and for what the database keeps of claims and pauses.
+// minute lets a minute pass for what the database keeps of claims and pauses, and for the cluster; on a clock that runs by
+// itself no longer than the cluster is at work.
 func (w *crashWorld) minute() {
 	w.t.Helper()
 	if f, ok := w.clock.(*clock.Fake); ok {
 		f.Advance(time.Minute)
+	} else {
+		for end := w.clock.Now().Add(time.Minute); !w.sim.Settled() && w.clock.Now().Before(end); {
+			if err := w.clock.Sleep(w.t.Context(), time.Second); err != nil {
+				w.t.Fatal(err)
+			}
+		}
 	}
 	w.minutesLater(1)
 	w.db.Exec("UPDATE puq_proxmox_kvm_outbox SET next_try = next_try - INTERVAL 1 MINUTE WHERE state <> 'sent'")
@@ -339,7 +346,11 @@ func (y *crashTally) table(points []point) string {
 	return b.String()
 }
 
-// soakVar, where it is set, asks for everything.
-const soakVar = "PUQKVM_SOAK"
+const (
+	// soakVar, where it is set, asks for everything.
+	soakVar = "PUQKVM_SOAK"
+	// crashVar is the begin of the names of the crashes that alone are to be run.
+	crashVar = "PUQKVM_TEST_CRASH"
+)
 
 func soak() bool { return os.Getenv(soakVar) != "" }
