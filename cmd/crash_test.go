@@ -33,12 +33,13 @@ func seed(t *testing.T) uint64 {
 // crashTable are the pipelines that the crash test disturbs.
 func crashTable() []*crashing {
 	return []*crashing{
-		{name: "Deploy", prepare: everyDeployRow, service: (*world).richService, order: []string{"create"}, settled: kvm.Ready, mails: 1},
+		// One row has nothing to do: no DNS provider is served yet.
+		{name: "Deploy", prepare: everyDeployRow, service: (*world).richService, order: []string{"create"}, settled: kvm.Ready, mails: 1, skips: 1},
 	}
 }
 
-// everyDeployRow makes each row of Deploy do something: a full clone to another storage and on to another node, two disks
-// with limits, addresses of both families, and what the template's firewall must not leave to the VM.
+// everyDeployRow makes each row of Deploy do something: a full clone, which goes on to another node, two disks with
+// limits, addresses of both families, and what the template's firewall must not leave to the VM.
 func everyDeployRow(w *world) {
 	w.t.Helper()
 	w.everyRow()
