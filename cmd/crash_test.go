@@ -30,7 +30,7 @@ func seed(t *testing.T) uint64 {
 	return n
 }
 
-// crashTable are the pipelines that the crash test disturbs.
+// crashTable are the pipelines that the crash test disturbs. One joins by a line.
 func crashTable() []*crashing {
 	return []*crashing{
 		// One row has nothing to do: no DNS provider is served yet.
