@@ -1,7 +1,7 @@
 # Every target runs from a fresh clone: what it needs of MariaDB it installs (Debian, Ubuntu) and starts by itself.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race fuzz bench galera lint check
+.PHONY: help build demo test race soak guards fuzz bench galera lint check
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GO_FLAGS := -trimpath -ldflags '-s -w -X github.com/puqkvm/puqkvm/cmd.version=$(VERSION)'
@@ -24,6 +24,14 @@ test: ## every test, with its own MariaDB and the race detector
 	$(MARIADB) run -- go test -race -timeout 15m ./...
 
 race: test ## the same: tests always run with the race detector
+
+soak: ## every crash point of every kind, every cell of the fault matrix, eight processes for 20 rounds
+	@$(MARIADB) install
+	PUQKVM_SOAK=1 $(MARIADB) run -- go test -p 1 -timeout 60m -v -run '^(TestCrash|TestFaultMatrix|TestEightProcesses|TestFault.*)$$' ./cmd ./pkg/lifecycle
+
+guards: ## take each guard out of the code, and see the test go red that must catch it
+	@$(MARIADB) install
+	$(MARIADB) run -- scripts/guards.sh
 
 fuzz: ## every fuzz target for FUZZTIME (5s)
 	@scripts/fuzz.sh $(FUZZTIME)

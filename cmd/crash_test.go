@@ -1,21 +1,19 @@
 package cmd
 
 import (
-	"context"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/clock"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/pve/pvesim"
-	"github.com/puqkvm/puqkvm/pkg/whmcs"
+	"github.com/puqkvm/puqkvm/pkg/whmcs/whmcstest"
 )
 
 // seed is of a test that chooses at random: PUQKVM_TEST_SEED, or a new one.
@@ -32,328 +30,171 @@ func seed(t *testing.T) uint64 {
 	return n
 }
 
-// goOn lets the next tick, a new process, go on after a kill.
-func (w *world) goOn(id int64, what string) {
-	w.t.Helper()
-	log := w.next()
-	if st := w.status(id); st != kvm.Ready {
-		w.t.Errorf("killed at %s: the next tick stops at %s\n%s", what, st, log)
+// crashTable are the pipelines that the crash test disturbs. One joins by a line.
+func crashTable() []*crashing {
+	return []*crashing{
+		// One row has nothing to do: no DNS provider is served yet.
+		{name: "Deploy", prepare: everyDeployRow, service: (*world).richService, order: []string{"create"}, settled: kvm.Ready, mails: 1, skips: 1},
 	}
 }
 
-// wide lets a process work on as many services at once as a test holds up in it.
-func (w *world) wide() {
+// everyDeployRow makes each row of Deploy do something: a full clone, which goes on to another node, two disks with
+// limits, addresses of both families, and what the template's firewall must not leave to the VM.
+func everyDeployRow(w *world) {
 	w.t.Helper()
-	w.ok("settings", "set", "cron.workers", "32")
-	w.ok("settings", "set", "pve.requests_per_cluster", "32")
-	w.ok("settings", "set", "pve.clones_per_node", "32")
-}
-
-// killedEach holds a process at all of the stops, one a service, kills it, and lets the next tick go on.
-func (w *world) killedEach(env []string, stops []*stop, services []int64) {
-	w.t.Helper()
-	c := w.start(env, "cron", "--force")
-	for _, s := range stops {
-		s.await(c)
-	}
-	c.kill()
-	for i, s := range stops {
-		s.left()
-		w.stillClaimed(services[i])
-	}
-	log := w.next()
-	for i, id := range services {
-		if st := w.status(id); st != kvm.Ready {
-			w.t.Errorf("killed at %s: the next tick stops at %s: %s", stops[i].what, st, w.db.Text("SELECT message FROM puqProxmoxKVM_vm_info WHERE service_id = ?", id))
-		}
-	}
-	if w.t.Failed() {
-		w.t.Log(log)
-	}
-}
-
-// TestKilledAtEveryWrite kills the process at each request of a deployment that changes something in Proxmox, once before
-// it has its effect and once after. So many services are in hand at once that each of them is held at one of these points.
-func TestKilledAtEveryWrite(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, scene{})
 	w.everyRow()
-	w.wide()
-	w.order(7000)
-	var mu sync.Mutex
-	var writes []string
-	w.sim.SetHook(func(_ context.Context, r pvesim.Request) {
-		if r.Method != "GET" && r.Stage == pvesim.Arrived {
-			mu.Lock()
-			defer mu.Unlock()
-			writes = append(writes, r.Method+" "+r.Pattern)
-		}
-	})
-	w.next()
-	w.settle(7000)
-	if len(writes) < 14 {
-		t.Fatalf("only %d writes: %v", len(writes), writes)
-	}
-	services := ids(7001, 2*len(writes))
-	w.order(services...)
-	var stops []*stop
-	vmid, seen := map[string]int{}, make([]int, len(services))
-	for i, id := range services {
-		stops = append(stops, newStop(t, fmt.Sprintf("write %d (%s), %s", i/2+1, writes[i/2], []pvesim.Stage{pvesim.Arrived, pvesim.Done}[i%2])))
-		vmid[strconv.Itoa(w.vmid(id))] = i
-	}
-	w.holdEach(stops, func(i int, r pvesim.Request) bool {
-		of := strconv.Itoa(r.VMID)
-		if to, ok := r.Form["newid"]; ok {
-			of = to
-		}
-		if n, ok := vmid[of]; !ok || n != i || r.Method == "GET" || r.Stage != []pvesim.Stage{pvesim.Arrived, pvesim.Done}[i%2] {
-			return false
-		}
-		seen[i]++
-		return seen[i] == i/2+1
-	})
-	w.killedEach(nil, stops, services)
-	w.settle(append(services, 7000)...)
-	w.distinct(append(services, 7000))
-}
-
-// TestKilledBetweenRows kills the process when the database has been told to store a row's status, and the process does not
-// know that it has. Rows that come soon after one another share a process; the first alone is held in a lock of the process.
-func TestKilledBetweenRows(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, scene{})
-	w.everyRow()
-	w.wide()
-	tap, env := w.tap()
-	var all []int64
-	for _, rows := range [][]kvm.Status{
-		{kvm.SetIP},
-		{kvm.SetDNS, kvm.Cloned, kvm.Migrated, kvm.SetCPURAM, kvm.SetSystemDiskSize},
-		{kvm.SetSystemDiskBandwidth, kvm.SetCreatedAdditionalDisk, kvm.SetAdditionalDiskSize, kvm.SetAdditionalDiskLimits, kvm.SetNetwork},
-		{kvm.SetFirewall, kvm.SetCloudinit, kvm.Starting, kvm.Ready},
+	w.ok("product", "set", "1", "first_vmid=20000", "ipv4=2", "ipv6=1")
+	w.ok("ippool", "add", "--server", "1", "--gateway", "2001:db8::1/64", "--first", "2001:db8::10", "--last", "2001:db8::ffff")
+	const firewall = "/nodes/pve1/qemu/9000/firewall"
+	for _, call := range []struct {
+		method, path string
+		form         map[string]string
+	}{
+		{"POST", firewall + "/rules", map[string]string{"type": "in", "action": "ACCEPT", "enable": "1", "comment": "stale"}},
+		{"POST", firewall + "/ipset", map[string]string{"name": "old"}},
+		{"POST", firewall + "/ipset/old", map[string]string{"cidr": "198.51.100.0/24"}},
+		{"POST", firewall + "/ipset", map[string]string{"name": "ipfilter-net0"}},
+		{"POST", firewall + "/ipset/ipfilter-net0", map[string]string{"cidr": "198.51.100.7"}},
+		{"PUT", firewall + "/options", map[string]string{"policy_out": "REJECT", "radv": "1"}},
+		{"POST", "/nodes/pve1/qemu", map[string]string{"vmid": "20002", "name": "somebody-elses", "memory": "512", "smbios1": "uuid=5ad5ad5a-0000-4000-8000-00000000beef"}},
 	} {
-		services := ids(int64(7000+len(all)), len(rows))
-		all = append(all, services...)
-		w.order(services...)
-		var stops []*stop
-		for _, to := range rows {
-			stops = append(stops, newStop(t, "the move to "+string(to)))
+		if err := w.send(call.method, call.path, call.form); err != nil {
+			w.t.Fatal(err)
 		}
-		tap.holdEach(stops, func(i int, r pvesim.Request) bool {
-			return r.Stage == pvesim.Done && strings.HasPrefix(r.Path, "UPDATE puqProxmoxKVM_vm_info v ") &&
-				strings.Contains(r.Path, "v.vm_status = '"+string(rows[i])+"', v.vm_id") && strings.Contains(r.Path, fmt.Sprintf("WHERE v.service_id = %d AND", services[i]))
-		})
-		w.killedEach(env, stops, services)
 	}
-	w.settle(all...)
-	w.distinct(all)
-	w.cloned(all...)
 }
 
-// TestKilledAtStatements kills the process at statements that change something in the database, chosen at random, before
-// the server gets them or after it has carried them out.
-func TestKilledAtStatements(t *testing.T) {
-	const worlds, points = 2, 4 // a deployment mostly waits, so two at once; points in each
+// richService is a service with all that a customer can give it.
+func (w *world) richService(id int64) {
+	w.t.Helper()
+	w.service(id)
+	w.db.AddCustomField(whmcstest.CustomField{ProductID: 1, Name: "SSH Key", ServiceID: id, Value: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKtJ0kX0bQb7q0vB0gq8nF2QmW8rJ4l5rM3cY9p1Zs7d ada@example.com"})
+}
+
+// TestCrash disturbs a service at every external call of its pipeline, in every way, and lets ticks go on: it ends as one
+// that nothing disturbs, and nothing else has changed. Without PUQKVM_SOAK, every call that writes is killed, before and
+// after its effect, and the rest is sampled by a printed seed (PUQKVM_TEST_SEED repeats it). PUQKVM_TEST_CRASH runs those
+// alone whose name begins with it.
+func TestCrash(t *testing.T) {
 	first := seed(t)
-	for n := range worlds {
-		t.Run(fmt.Sprintf("world %d", n+1), func(t *testing.T) {
+	for n, p := range crashTable() {
+		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
-			killAtStatements(t, rand.New(rand.NewPCG(first, uint64(n))), points)
+			crashAll(t, p, rand.New(rand.NewPCG(first, uint64(n))), first)
 		})
 	}
 }
 
-func killAtStatements(t *testing.T, random *rand.Rand, points int) {
-	w := newWorld(t, scene{})
-	w.everyRow()
-	tap, env := w.tap()
-	// The very first start of a task takes a statement more than those that are counted on below.
-	if c := w.start(env, "cron", "--force"); c.wait() != exitDone {
-		t.Fatal(&c.errout)
+// crashRoom is where a part of the crashes runs.
+type crashRoom struct {
+	name    string
+	kills   bool
+	clock   func() clock.Clock
+	model   *pvesim.Model
+	crashes []crash
+}
+
+func crashAll(t *testing.T, p *crashing, random *rand.Rand, seed uint64) {
+	fake := func() clock.Clock { return clock.NewFake(epoch) }
+	points := newCrashWorld(t, p, fake(), pvesim.Instant()).points
+	if soak() && os.Getenv(crashVar) == "" {
+		for _, p := range points {
+			t.Log(p)
+		}
 	}
-	all := []int64{7000}
-	w.order(7000)
-	var mu sync.Mutex
-	var statements []string
-	tap.setHook(func(_ context.Context, stage pvesim.Stage, text string) {
-		if stage == pvesim.Arrived && changes(text) {
-			mu.Lock()
-			defer mu.Unlock()
-			statements = append(statements, strings.Join(strings.Fields(text), " "))
+	// In this process the program and the cluster share a clock that jumps, so the cluster may take its time. A process of
+	// its own is on the wall's: it meets a cluster that is instant, and, in the long form, a quick one.
+	rooms := []*crashRoom{
+		{name: "in process", clock: fake, model: pvesim.SmallMachine()},
+		{name: "killed", kills: true, clock: fake, model: pvesim.Instant()},
+	}
+	if soak() {
+		rooms = append(rooms, &crashRoom{name: "killed while Proxmox works", kills: true,
+			clock: func() clock.Clock { return clock.NewScaled(epoch, processSpeed) }, model: pvesim.SmallMachine()})
+	}
+	tally := &crashTally{runs: map[[3]string]int{}, violations: map[[3]string]int{}}
+	t.Run("all", func(t *testing.T) {
+		for _, room := range rooms {
+			room.crashes = chosen(points, room.kills, random)
+			const share = 2
+			for n := range share {
+				var mine []crash
+				for i := n; i < len(room.crashes); i += share {
+					mine = append(mine, room.crashes[i])
+				}
+				if len(mine) == 0 {
+					continue
+				}
+				t.Run(fmt.Sprintf("%s %d", room.name, n+1), func(t *testing.T) {
+					t.Parallel()
+					crashEach(t, p, room, mine, tally, seed)
+				})
+			}
 		}
 	})
-	if c := w.start(env, "cron", "--force"); c.wait() != exitDone {
-		t.Fatal(&c.errout)
-	}
-	w.settle(all...)
-	if len(statements) < 40 {
-		t.Fatalf("only %d statements: %q", len(statements), statements)
-	}
-	for i := range points {
-		id, k := int64(7001+i), random.IntN(len(statements))
-		stage := []pvesim.Stage{pvesim.Arrived, pvesim.Done}[random.IntN(2)]
-		all = append(all, id)
-		w.order(id)
-		seen := 0
-		s := tap.holdAt(t, fmt.Sprintf("statement %d of %d (%.100s), %s", k+1, len(statements), statements[k], stage), func(r pvesim.Request) bool {
-			if r.Stage != stage || !changes(r.Path) {
-				return false
-			}
-			seen++
-			return seen == k+1
-		})
-		c := w.start(env, "cron", "--force")
-		s.await(c)
-		s.killed(c)
-		w.goOn(id, s.what)
-	}
-	w.minutesLater(3) // the claim on a mail whose sending was begun ends by itself alone
-	w.next()
-	w.settle(all...)
-	w.distinct(all)
+	t.Log("\n" + tally.table(points))
 }
 
-// slow is a cluster whose tasks of one kind end when the test moves the clock.
-func slow(t *testing.T, m pvesim.Model) (*world, *clock.Fake) {
-	fake := clock.NewFake(epoch)
-	return newWorld(t, scene{model: &m, clock: fake}), fake
-}
+// crashesAWorld is how many services are disturbed in one world, whose addresses are not endless.
+const crashesAWorld = 100
 
-// TestKilledWhileATaskRuns kills the process while it waits for a clone or a migration. The next tick finds the task, and
-// waits for it too.
-func TestKilledWhileATaskRuns(t *testing.T) {
-	for name, c := range map[string]struct {
-		model pvesim.Model
-		kind  string
-		at    kvm.Status
-	}{
-		"clone":     {pvesim.Model{FullClone: time.Minute}, "qmclone", kvm.SetDNS},
-		"migration": {pvesim.Model{Migrate: time.Minute}, "qmigrate", kvm.Cloned},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w, fake := slow(t, c.model)
-			w.everyRow()
-			w.order(7000)
-			asked := func(stage pvesim.Stage) func(pvesim.Request) bool {
-				return func(r pvesim.Request) bool {
-					return at(stage, "GET", "/status")(r) && strings.Contains(r.Path, ":"+c.kind+":")
-				}
-			}
-			s := w.holdAt("the question about the task", asked(pvesim.Done))
-			first := w.start(nil, "cron", "--force")
-			s.await(first)
-			s.killed(first)
-			w.want(7000, c.at)
-			w.stillClaimed(7000)
-
-			s = w.holdAt("the question about the same task", asked(pvesim.Arrived))
-			second := w.start(nil, "cron", "--force")
-			s.await(second)
-			fake.Advance(2 * time.Minute)
-			s.release()
-			if code := second.wait(); code != exitDone {
-				t.Fatalf("exit %d\n%s", code, &second.errout)
-			}
-			w.settle(7000)
-			w.cloned(7000)
-			if n := w.posts("POST", "/migrate", "target"); len(n) != 1 || n["pve2"] != 1 {
-				t.Errorf("migrations: %v", n)
-			}
-		})
+// crashEach runs crashes one after the other, in one world while all is well.
+func crashEach(t *testing.T, p *crashing, room *crashRoom, list []crash, tally *crashTally, seed uint64) {
+	var w *crashWorld
+	for n, c := range list {
+		if w == nil || n%crashesAWorld == 0 {
+			w = newCrashWorld(t, p, room.clock(), room.model)
+		}
+		res := w.crash(c)
+		tally.note(c, res)
+		if len(res.wrong) > 0 {
+			t.Errorf("%s (%s)\n  %s\nalone: %s=%s PUQKVM_TEST_SEED=%d %s='%s' scripts/mariadb.sh run -- go test ./cmd -run 'TestCrash/%s'",
+				c, c.at.detail, strings.Join(res.wrong, "\n  "), soakVar, os.Getenv(soakVar), seed, crashVar, c, p.name)
+			w = nil // what is left of it is nobody's matter
+		}
 	}
 }
 
-// TestKilledBeforeTheAnswer kills the process when Proxmox has begun a task and the process has not seen its UPID. While
-// the task runs the next tick waits for its lock, and begins none of its own.
-func TestKilledBeforeTheAnswer(t *testing.T) {
-	for name, c := range map[string]struct {
-		model pvesim.Model
-		row   string
-		at    kvm.Status
-		moves map[string]int
-	}{
-		// While its first disk is made, the new VM's configuration has neither our mark nor our name.
-		"clone":     {pvesim.Model{LinkedClone: time.Minute, Allocate: time.Minute}, "/clone", kvm.SetDNS, nil},
-		"migration": {pvesim.Model{Migrate: time.Minute}, "/migrate", kvm.Cloned, map[string]int{"pve2": 1}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w, fake := slow(t, c.model)
-			if c.moves != nil {
-				w.everyRow()
-			}
-			w.order(7000)
-			s := w.holdAt("the answer", at(pvesim.Done, "POST", c.row))
-			first := w.start(nil, "cron", "--force")
-			s.await(first)
-			s.killed(first)
-			w.sim.SetHook(nil)
-			w.next()
-			w.want(7000, c.at)
-			if m := w.db.Text("SELECT message FROM puqProxmoxKVM_vm_info WHERE service_id = 7000"); !strings.HasPrefix(m, "waiting on VM") || !strings.Contains(m, "locked by Proxmox") {
-				t.Errorf("the row says %q", m)
-			}
-			fake.Advance(2 * time.Minute)
-			w.goOn(7000, s.what)
-			w.settle(7000)
-			w.cloned(7000)
-			if n := w.posts("POST", "/migrate", "target"); !maps.Equal(n, c.moves) {
-				t.Errorf("migrations: %v, want %v", n, c.moves)
-			}
-		})
+// chosen are the crashes of a room: all of them, or those of every run and a sample; and some of two troubles in two ticks.
+func chosen(points []point, kills bool, random *rand.Rand) []crash {
+	kinds := []crashKind{failsBefore, failsAfter, cancels}
+	sample, pairs := 40, 10
+	if kills {
+		kinds, sample, pairs = []crashKind{killedBefore, killedAfter}, 8, 4
 	}
-}
-
-// TestKilledBetweenPasswordAndCloudInit: the password that WHMCS shows is the one that the guest gets, also when the
-// process dies between the two.
-func TestKilledBetweenPasswordAndCloudInit(t *testing.T) {
-	for _, stage := range []pvesim.Stage{pvesim.Arrived, pvesim.Done} {
-		t.Run(string(stage), func(t *testing.T) {
-			t.Parallel()
-			w := newWorld(t, scene{})
-			w.order(7000)
-			s := w.holdAt("the cloud-init request", func(r pvesim.Request) bool { return r.Stage == stage && r.Form["cipassword"] != "" })
-			c := w.start(nil, "cron", "--force")
-			sent := s.await(c)
-			s.killed(c)
-			stored := func() (user, password string) {
-				secret, err := whmcs.NewCipher(kvm.NewSecret(testHash)).Decrypt(w.db.Text("SELECT password FROM tblhosting WHERE id = 7000"))
-				if err != nil {
-					t.Fatal(err)
-				}
-				return w.db.Text("SELECT username FROM tblhosting WHERE id = 7000"), secret.Reveal()
-			}
-			user, password := stored()
-			if user == "" || user != sent.Form["ciuser"] || password != sent.Form["cipassword"] {
-				t.Fatalf("stored %s %s, sent %s %s", user, password, sent.Form["ciuser"], sent.Form["cipassword"])
-			}
-			w.goOn(7000, s.what)
-			if u, p := stored(); u != user || p != password {
-				t.Errorf("stored %s %s before the kill, %s %s after", user, password, u, p)
-			}
-			for _, r := range w.sim.Requests() {
-				if p, ok := r.Form["cipassword"]; ok && p != password {
-					t.Errorf("the guest got the password %s, WHMCS shows %s", p, password)
-				}
-			}
-			w.settle(7000)
-		})
+	if soak() {
+		pairs = 200
 	}
-}
-
-// TestKilledWhileMailing: WHMCS has sent the mail, and the process dies before it hears of it.
-func TestKilledWhileMailing(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, scene{})
-	w.order(7000)
-	w.api.Hang(1, true)
-	c := w.start(nil, "cron", "--force")
-	w.eventually("the mail is sent", func() bool { return len(w.api.Mails()) == 1 })
-	c.kill()
-	w.next() // WHMCS may still be busy with it: it is not sent again now
-	w.minutesLater(3)
-	w.next()
-	w.settle(7000)
+	var always, rest []crash
+	for _, at := range points {
+		if at.side == toPVE && strings.Contains(at.name, "/tasks/") && at.n > 1 {
+			continue // a poll like the first
+		}
+		for _, kind := range kinds {
+			c := crash{at: at, kind: kind}
+			if kills && at.writes {
+				always = append(always, c)
+			} else {
+				rest = append(rest, c)
+			}
+			if at.side == toAPI && kind.stage() == pvesim.Done {
+				c.traceless = true
+				always = append(always, c)
+			}
+		}
+	}
+	random.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
+	if !soak() {
+		rest = rest[:min(sample, len(rest))]
+	}
+	all := append(always, rest...)
+	for range pairs {
+		c := all[random.IntN(len(always)+len(rest))]
+		c.then, c.thenAt, c.traceless = kinds[random.IntN(len(kinds))], 1+random.IntN(len(points)), false
+		all = append(all, c)
+	}
+	if only := os.Getenv(crashVar); only != "" {
+		return slices.DeleteFunc(all, func(c crash) bool { return !strings.HasPrefix(c.String(), only) })
+	}
+	return all
 }

@@ -16,9 +16,6 @@ import (
 	"github.com/puqkvm/puqkvm/pkg/pve/pvesim"
 )
 
-// soak says whether what is sampled otherwise is to be done in full.
-func soak() bool { return os.Getenv("PUQKVM_SOAK") != "" }
-
 // trouble is a kind of fault: what goes wrong, and what must hold while it lasts.
 type trouble struct {
 	name  string

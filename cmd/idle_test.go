@@ -18,12 +18,13 @@ func (w *world) statements() func() []string {
 	w.env = append(w.env, env...)
 	var mu sync.Mutex
 	var seen []string
-	tap.setHook(func(_ context.Context, stage pvesim.Stage, statement string) {
+	tap.setHook(func(_ context.Context, stage pvesim.Stage, statement string) bool {
 		if stage == pvesim.Arrived {
 			mu.Lock()
 			seen = append(seen, statement)
 			mu.Unlock()
 		}
+		return false
 	})
 	return func() []string {
 		mu.Lock()

@@ -117,6 +117,31 @@ func TestSignalInAConfigRow(t *testing.T) {
 	}
 }
 
+// TestSignalWhileChoosingANode: a look that the signal has ended says nothing of the node. The VM goes where it should in
+// the next tick.
+func TestSignalWhileChoosingANode(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, scene{})
+	w.everyRow()
+	w.order(7000)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	w.sim.SetHook(func(_ context.Context, r pvesim.Request) {
+		if r.Stage == pvesim.Arrived && r.Path == "/nodes/pve2/storage" {
+			cancel()
+		}
+	})
+	if out, errs, code := w.runIn(ctx, "", "cron", "--force"); code != exitFailed || ctx.Err() == nil {
+		t.Fatalf("exit %d\n%s%s", code, out, errs)
+	}
+	w.want(7000, kvm.Cloned)
+	w.tick()
+	w.settle(7000)
+	if vm, _ := w.sim.VM(w.vmid(7000)); vm.Node != "pve2" {
+		t.Errorf("the VM is on %s, and its product is for pve2", vm.Node)
+	}
+}
+
 // TestSecondSignal: who does not want to wait for the change that is under way signals again.
 func TestSecondSignal(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
 	"io"
 	"net"
 	"path/filepath"
@@ -15,14 +16,15 @@ import (
 	"github.com/puqkvm/puqkvm/pkg/whmcs"
 )
 
-// wiretap stands between a process and the database, and can hold statements: before the server gets them (Arrived), or
-// after it has carried them out and before the process knows (Done).
+// wiretap stands between a program and the database. At each command it calls its hook: before the server gets the command
+// (Arrived), and after the server has carried it out and before the program knows (Done). The hook may hold the command,
+// and cut the connection.
 type wiretap struct {
 	socket  string
 	network string
 	addr    string
 	mu      sync.Mutex
-	hook    func(ctx context.Context, stage pvesim.Stage, statement string)
+	hook    func(ctx context.Context, stage pvesim.Stage, statement string) (cut bool)
 }
 
 // tap makes a wiretap; env sends a process through it.
@@ -57,20 +59,18 @@ func (w *world) tap() (tap *wiretap, env []string) {
 	return tap, []string{"PUQKVM_DATABASE_SOCKET=" + tap.socket}
 }
 
-// setHook makes hook be called for each statement; nil removes it.
-func (p *wiretap) setHook(hook func(ctx context.Context, stage pvesim.Stage, statement string)) {
+// setHook makes hook be called for each statement; nil removes it. ctx is the connection's, and ends with it.
+func (p *wiretap) setHook(hook func(ctx context.Context, stage pvesim.Stage, statement string) (cut bool)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.hook = hook
 }
 
-func (p *wiretap) call(ctx context.Context, stage pvesim.Stage, statement string) {
+func (p *wiretap) call(ctx context.Context, stage pvesim.Stage, statement string) (cut bool) {
 	p.mu.Lock()
 	hook := p.hook
 	p.mu.Unlock()
-	if hook != nil && statement != "" {
-		hook(ctx, stage, statement)
-	}
+	return hook != nil && statement != "" && hook(ctx, stage, statement)
 }
 
 // serve passes packets on. The client's protocol is one statement, one answer, so the statement that an answer belongs to
@@ -109,20 +109,18 @@ func (p *wiretap) serve(client net.Conn) {
 			statement := last
 			last = ""
 			mu.Unlock()
-			p.call(ctx, pvesim.Done, statement)
+			if p.call(ctx, pvesim.Done, statement) {
+				_ = client.Close()
+			}
 			if _, err := client.Write(buffer[:n]); err != nil {
 				_ = server.Close()
 			}
 		}
 	})
 	for packet := range packets {
-		statement := ""
-		if packet[3] == 0 && len(packet) > 5 && packet[4] == 3 { // the first packet of a COM_QUERY
-			statement = string(packet[5:])
-		}
-		p.call(ctx, pvesim.Arrived, statement)
-		if ctx.Err() != nil {
-			break // a process that is dead has sent nothing
+		statement := command(packet)
+		if p.call(ctx, pvesim.Arrived, statement) || ctx.Err() != nil {
+			break // cut off; and a process that is dead has sent nothing
 		}
 		mu.Lock()
 		last = statement
@@ -136,6 +134,25 @@ func (p *wiretap) serve(client net.Conn) {
 	for range packets { // nobody reads on
 	}
 	answers.Wait()
+}
+
+// command is what a packet asks of the server: the text of a statement, or the command's name in the protocol. "" is what
+// has no answer (COM_QUIT, COM_STMT_CLOSE), and what is no command: the login, and the rest of a long statement.
+func command(packet []byte) string {
+	if packet[3] != 0 || len(packet) < 5 {
+		return ""
+	}
+	switch packet[4] {
+	case 0x01, 0x18, 0x19:
+		return ""
+	case 0x03:
+		return string(packet[5:])
+	case 0x16:
+		return "PREPARE " + string(packet[5:])
+	case 0x17:
+		return "EXECUTE"
+	}
+	return fmt.Sprintf("COMMAND 0x%02x", packet[4])
 }
 
 func readPacket(from io.Reader) ([]byte, error) {
@@ -164,14 +181,17 @@ func (p *wiretap) holdAt(t testing.TB, what string, fits func(pvesim.Request) bo
 // holdEach holds the first statement that fits at each of the stops.
 func (p *wiretap) holdEach(stops []*stop, fits func(i int, r pvesim.Request) bool) {
 	hook := pick(stops, fits)
-	p.setHook(func(ctx context.Context, stage pvesim.Stage, text string) { hook(ctx, statement(stage, text)) })
+	p.setHook(func(ctx context.Context, stage pvesim.Stage, text string) bool {
+		hook(ctx, statement(stage, text))
+		return false
+	})
 }
 
 // changes says whether a statement may change something.
 func changes(statement string) bool {
 	verb, _, _ := strings.Cut(strings.TrimSpace(statement), " ")
 	switch strings.ToUpper(verb) {
-	case "INSERT", "UPDATE", "DELETE", "COMMIT":
+	case "INSERT", "UPDATE", "DELETE", "REPLACE", "COMMIT", "EXECUTE", "CREATE", "ALTER", "DROP":
 		return true
 	}
 	return false

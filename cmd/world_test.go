@@ -3,6 +3,7 @@ package cmd
 import (
 	"bytes"
 	"context"
+	crand "crypto/rand"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -25,14 +27,22 @@ import (
 	"github.com/puqkvm/puqkvm/pkg/whmcs/whmcstest"
 )
 
-// asProgram makes the test binary be puqkvm: for tests that kill it.
-const asProgram = "PUQKVM_TEST_AS_PROGRAM"
+const (
+	// asProgram makes the test binary be puqkvm: for tests that kill it.
+	asProgram = "PUQKVM_TEST_AS_PROGRAM"
+	// atSpeed gives that program a clock that is so many times as fast as the wall's. No signal but SIGKILL is for it.
+	atSpeed = "PUQKVM_TEST_SPEED"
+)
 
 // asProfiled makes the test binary, as puqkvm, leave a processor profile at this path and its process id. The benchmark of
 // Deploy then measures the test binary instead of the program.
 const asProfiled = "PUQKVM_TEST_CPUPROFILE"
 
 func TestMain(m *testing.M) {
+	if speed, err := strconv.ParseFloat(os.Getenv(atSpeed), 64); err == nil && os.Getenv(asProgram) != "" {
+		os.Exit(Program{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ(),
+			Clock: clock.NewScaled(time.Now(), speed), Rand: crand.Reader}.Run(context.Background()))
+	}
 	if os.Getenv(asProgram) != "" {
 		stop := profile(os.Getenv(asProfiled))
 		code := Main()
@@ -78,6 +88,8 @@ type world struct {
 	env   []string
 	rand  *lockedRand
 	attr  *syscall.SysProcAttr // of the processes that start starts
+	// traceless makes WHMCS keep no trace of the mails that it sends.
+	traceless *atomic.Bool
 }
 
 // lockedRand is a repeatable source for several goroutines.
@@ -112,7 +124,7 @@ func newWorld(t testing.TB, s scene) *world {
 	if s.model == nil {
 		s.model = pvesim.Instant()
 	}
-	w := &world{t: t, clock: s.clock, db: whmcstest.NewDB(t), rand: &lockedRand{src: rand.NewChaCha8([32]byte{1})}}
+	w := &world{t: t, clock: s.clock, db: whmcstest.NewDB(t), rand: &lockedRand{src: rand.NewChaCha8([32]byte{1})}, traceless: new(atomic.Bool)}
 	var err error
 	options := pvesim.Options{Version: s.version, Clock: s.clock, Model: s.model, Seed: 1}
 	if s.nodes == 0 {
@@ -130,8 +142,8 @@ func newWorld(t testing.TB, s scene) *world {
 	t.Cleanup(func() { _ = w.pve.Close() })
 	w.api, err = apisim.Start("127.0.0.1:0", apisim.Options{Identifier: "puqkvm", Secret: testAPISecret, Templates: []string{readyTemplate, welcomeTemplate},
 		Trace: func(ctx context.Context, m apisim.Mail) error {
-			if m.ServiceID == 0 {
-				return nil // WHMCS keeps no copy of what it sends to its administrators
+			if m.ServiceID == 0 || w.traceless.Load() { // WHMCS keeps no copy of what it sends to its administrators
+				return nil
 			}
 			var domain string
 			if err := w.db.QueryRowContext(ctx, "SELECT domain FROM tblhosting WHERE id = ?", m.ServiceID).Scan(&domain); err != nil {

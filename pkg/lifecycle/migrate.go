@@ -215,7 +215,7 @@ func (l *Lifecycle) diskHome(ctx context.Context, c Cluster, s *kvm.Service, vm 
 
 func (l *Lifecycle) hasStorage(ctx context.Context, c Cluster, node, storage string) (bool, error) {
 	stores, err := c.Storages(ctx, node)
-	if errors.Is(err, kvm.ErrUnreachable) {
+	if ctx.Err() == nil && errors.Is(err, kvm.ErrUnreachable) { // after a signal nothing is known of the node
 		return false, nil // a node that does not answer is no place for a new VM
 	}
 	if err != nil {

@@ -136,6 +136,8 @@ func (c *Cluster) comeUp(n *node) {
 	n.down = false
 	for _, m := range c.vms {
 		if m.node == n.Name && m.conf["onboot"] == "1" && m.conf["lock"] == "" && !m.template() && !m.running {
+			c.applyPending(m)
+			c.generate(m)
 			c.powerOn(m)
 		}
 	}

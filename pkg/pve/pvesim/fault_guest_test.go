@@ -17,8 +17,8 @@ func upid(body string) string {
 	return text
 }
 
-// slow is TwoNodes on a clock that the test alone moves, with tasks that take a while.
-func slow(t *testing.T) (*Cluster, *client, *clock.Fake) {
+// boots is TwoNodes on a clock that the test alone moves, with tasks that take a while.
+func boots(t *testing.T) (*Cluster, *client, *clock.Fake) {
 	t.Helper()
 	fake := clock.NewFake(time.Date(2026, 11, 21, 16, 0, 0, 0, time.UTC))
 	c, k := instant(t, Options{Clock: fake, Model: &Model{LinkedClone: 10 * time.Second, Boot: 5 * time.Second}})
@@ -28,7 +28,7 @@ func slow(t *testing.T) (*Cluster, *client, *clock.Fake) {
 // TestFaultByGuest: a clone and its task belong to the new VM, so that a fault of one VM leaves the others' clones of the
 // same template alone.
 func TestFaultByGuest(t *testing.T) {
-	c, k, _ := slow(t)
+	c, k, _ := boots(t)
 	fault := c.AddFault(Fault{Guest: 101, Status: 500, Reason: "not you"})
 	other := upid(k.want("200 OK", http.MethodPost, "/nodes/pve1/qemu/9000/clone", "newid=102"))
 	k.want("500 not you", http.MethodPost, "/nodes/pve1/qemu/9000/clone", "newid=101")
@@ -43,7 +43,7 @@ func TestFaultByGuest(t *testing.T) {
 
 // TestTaskKilledInTheMiddle: the worker puts back what it did, and says so as PVE does; one that has ended is not touched.
 func TestTaskKilledInTheMiddle(t *testing.T) {
-	c, k, fake := slow(t)
+	c, k, fake := boots(t)
 	c.AddFault(Fault{Method: http.MethodPost, TaskKilledAfter: 6 * time.Second, Count: 1})
 	k.want("200 OK", http.MethodPost, "/nodes/pve1/qemu/9000/clone", "newid=100")
 	fake.Advance(5 * time.Second)
@@ -76,7 +76,7 @@ func TestTaskKilledInTheMiddle(t *testing.T) {
 // TestNodeDownForAMinute: the node of the struck request answers 595, what ran there is over, its VMs are unknown, the
 // other node goes on; after the minute it boots and starts what has onboot.
 func TestNodeDownForAMinute(t *testing.T) {
-	c, k, fake := slow(t)
+	c, k, fake := boots(t)
 	for _, vm := range []VM{{VMID: 200, Node: "pve2", Running: true, Config: map[string]string{"onboot": "1"}}, {VMID: 201, Node: "pve2", Running: true}, {VMID: 202, Node: "pve1", Running: true}} {
 		if err := c.AddVM(vm); err != nil {
 			t.Fatal(err)

@@ -1,0 +1,294 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/clock"
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/pve/pvesim"
+)
+
+// crashing is a pipeline in the crash test.
+type crashing struct {
+	name string
+	// prepare makes the scene, once a world.
+	prepare func(w *world)
+	// service makes what the order needs. It is no part of the run.
+	service func(w *world, id int64)
+	// order is the command that queues the work; the service's id follows. Cron does it.
+	order []string
+	// settled is the status at which nothing is left to do.
+	settled kvm.Status
+	// mails is how many mails the customer gets.
+	mails int
+	// skips is how many rows have nothing to do, whatever the scene is.
+	skips int
+}
+
+// crashKind is a kind of disturbance.
+type crashKind string
+
+const (
+	failsBefore  crashKind = "fails before"   // the connection is broken, nothing has happened
+	failsAfter   crashKind = "fails after"    // it has happened, and the connection is broken before the answer
+	cancels      crashKind = "cancel"         // the run's context ends, as at SIGTERM
+	killedBefore crashKind = "kill -9 before" // the process is gone, nothing has happened
+	killedAfter  crashKind = "kill -9 after"  // it has happened, and the process is gone
+)
+
+func (k crashKind) kills() bool { return k == killedBefore || k == killedAfter }
+
+// stage is when the trouble comes.
+func (k crashKind) stage() pvesim.Stage {
+	if k == failsAfter || k == killedAfter {
+		return pvesim.Done
+	}
+	return pvesim.Arrived
+}
+
+// crash is one run: a trouble at a point, perhaps a second one at a later call of the tick that follows, and whether WHMCS
+// keeps no trace of its mails.
+type crash struct {
+	at        point
+	kind      crashKind
+	then      crashKind // "" = none
+	thenAt    int       // the number of its call
+	traceless bool
+}
+
+// String is what PUQKVM_TEST_CRASH repeats.
+func (c crash) String() string {
+	text := string(c.kind) + " @ " + c.at.key()
+	if c.traceless {
+		text += ", no trace"
+	}
+	if c.then != "" {
+		text += fmt.Sprintf(", then %s @ call %d", c.then, c.thenAt)
+	}
+	return text
+}
+
+// crashWorld is a world in which one service after the other is disturbed.
+type crashWorld struct {
+	*world
+	p     *crashing
+	calls *calls
+	// instant: no task of the cluster outlives the process that began it, so that the next tick has nothing to wait for.
+	instant bool
+	tables  []dumped
+	next    int64
+	want    []string // how a service ends that nothing disturbs
+	points  []point  // what that one calls
+}
+
+// newCrashWorld makes a world and does the work once undisturbed.
+func newCrashWorld(t *testing.T, p *crashing, clk clock.Clock, model *pvesim.Model) *crashWorld {
+	t.Helper()
+	w := &crashWorld{world: newWorld(t, scene{clock: clk, model: model}), p: p, next: 70001, instant: model.LinkedClone == 0 && model.Exact == nil}
+	p.prepare(w.world)
+	w.calls = w.listen()
+	w.tick() // the first start of a task is a statement more
+	w.tables = w.crashTables()
+	id := w.service()
+	for _, args := range w.commands(id) {
+		w.calls.begin(args[0], nil)
+		log := w.ok(args...)
+		if n := strings.Count(log, "(skip"); n > p.skips {
+			t.Fatalf("%s: %d rows have nothing to do, so nothing is proved of them\n%s", p.name, n, log)
+		}
+		w.points = append(w.points, w.calls.made()...)
+	}
+	if st := w.status(id); st != p.settled {
+		t.Fatalf("%s: undisturbed, the service ends at %s: %s", p.name, st, w.message(id))
+	}
+	var wrong []string
+	if w.want, wrong = w.end(w.tables, id); len(wrong) > 0 || w.sent(id) != p.mails {
+		t.Fatalf("%s: undisturbed, %v, %d mails", p.name, wrong, w.sent(id))
+	}
+	return w
+}
+
+// service is a new one.
+func (w *crashWorld) service() int64 {
+	id := w.next
+	w.next++
+	w.p.service(w.world, id)
+	w.sim.ResetRequests()
+	return id
+}
+
+// sent is how many mails the service's customer got.
+func (w *crashWorld) sent(id int64) int {
+	n := 0
+	for _, m := range w.api.Mails() {
+		if m.ServiceID == id {
+			n++
+		}
+	}
+	return n
+}
+
+// commands are what does the service's work: the order, and a tick.
+func (w *crashWorld) commands(id int64) [][]string {
+	return [][]string{append(slices.Clone(w.p.order), strconv.FormatInt(id, 10)), {"cron", "--force"}}
+}
+
+// strike runs a command with a trouble where fits says so. reached = it came to that.
+func (w *crashWorld) strike(args []string, kind crashKind, fits func(p point, count int) bool) (reached bool, problem string) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	held := newStop(w.t, "")
+	var seen atomic.Bool
+	w.calls.begin(args[0], func(call context.Context, stage pvesim.Stage, p point, count int) bool {
+		if stage != kind.stage() || !fits(p, count) {
+			return false
+		}
+		switch {
+		case seen.Swap(true): // only the first
+			return false
+		case kind.kills():
+			held.hold(call, pvesim.Request{})
+			return false
+		case kind == cancels:
+			cancel()
+			return false
+		}
+		return true
+	})
+	defer w.calls.begin("", nil)
+	if !kind.kills() {
+		out, errs, _ := w.runIn(ctx, "", args...) // whatever its code is
+		if strings.Contains(out+errs, "panic") {
+			problem = "the program panics: " + out + errs
+		}
+		return seen.Load(), problem
+	}
+	c := w.start([]string{fmt.Sprintf("%s=%d", atSpeed, processSpeed)}, args...)
+	select {
+	case <-held.reached:
+		held.killed(c)
+		return true, ""
+	case <-c.done:
+		return false, ""
+	case <-time.After(patience):
+		w.t.Fatalf("puqkvm %s neither came to the point nor ended\n%s%s", strings.Join(args, " "), &c.out, &c.errout)
+	}
+	return false, ""
+}
+
+// processSpeed is how much faster than the wall's the clock of a process is that gets killed.
+const processSpeed = 50
+
+// settleLimit is how many ticks a service may need after a disturbance.
+const settleLimit = 12
+
+// crashResult is what came of a crash.
+type crashResult struct {
+	reached bool
+	ticks   int // that were needed after the disturbance
+	wrong   []string
+}
+
+// crash disturbs a new service, ticks until it has settled, and compares.
+func (w *crashWorld) crash(c crash) (res crashResult) {
+	w.t.Helper()
+	id := w.service()
+	before := w.others(w.tables, id, 0)
+	w.traceless.Store(c.traceless)
+	defer w.traceless.Store(false)
+	for _, args := range w.commands(id) {
+		if args[0] != c.at.command {
+			w.ok(args...)
+			continue
+		}
+		var problem string
+		if res.reached, problem = w.strike(args, c.kind, func(p point, _ int) bool { return p.key() == c.at.key() }); problem != "" {
+			res.wrong = append(res.wrong, problem)
+		}
+		if args[0] != "cron" {
+			w.ok(args...) // who sees the order fail gives it again
+		}
+		break
+	}
+	if !res.reached {
+		res.wrong = append(res.wrong, "the run never came to it")
+	}
+	mailed := c.at.side == toAPI && c.kind.stage() == pvesim.Done
+	if c.then != "" {
+		var mail atomic.Bool
+		if _, problem := w.strike([]string{"cron", "--force"}, c.then, func(p point, count int) bool {
+			if count == c.thenAt && p.side == toAPI {
+				mail.Store(true)
+			}
+			return count == c.thenAt
+		}); problem != "" {
+			res.wrong = append(res.wrong, problem)
+		}
+		mailed = mailed || mail.Load()
+	}
+	for ; res.ticks < settleLimit && !w.done(id); res.ticks++ {
+		if res.ticks > 0 {
+			w.minute()
+		}
+		out, errs, code := w.run("cron", "--force")
+		if code != exitDone {
+			res.wrong = append(res.wrong, fmt.Sprintf("the tick after it: exit %d\n%s%s", code, out, errs))
+		}
+		if st := w.status(id); res.ticks == 0 && c.kind.kills() && w.instant && st != w.p.settled {
+			res.wrong = append(res.wrong, fmt.Sprintf("the next tick does not go on at once, it leaves it at %s: %s", st, w.message(id)))
+		}
+	}
+	if st := w.status(id); st != w.p.settled {
+		res.wrong = append(res.wrong, fmt.Sprintf("after %d ticks it is at %s: %s", res.ticks, st, w.message(id)))
+	} else {
+		lines, wrong := w.end(w.tables, id)
+		res.wrong = append(append(res.wrong, wrong...), changed(w.want, lines)...)
+	}
+	if n := w.sent(id); n != w.p.mails && (n != w.p.mails+1 || !mailed || !c.traceless) {
+		res.wrong = append(res.wrong, fmt.Sprintf("%d mails", n))
+	}
+	res.wrong = append(res.wrong, changed(before, w.others(w.tables, id, w.vmid(id)))...)
+	return res
+}
+
+// done says that nothing is left to do for the service, and nobody holds it.
+func (w *crashWorld) done(id int64) bool {
+	return w.status(id) == w.p.settled && w.sim.Settled() &&
+		w.db.Text("SELECT COUNT(*) FROM puqProxmoxKVM_vm_info WHERE service_id = ? AND claim_owner IS NOT NULL AND claim_until > UTC_TIMESTAMP(6)", id) == "0" &&
+		w.db.Text("SELECT COUNT(*) FROM puq_proxmox_kvm_outbox WHERE service_id = ? AND state <> 'sent'", id) == "0"
+}
+
+// minute lets a minute pass for what the database keeps of claims and pauses, and for the cluster; on a clock that runs by
+// itself no longer than the cluster is at work.
+func (w *crashWorld) minute() {
+	w.t.Helper()
+	if f, ok := w.clock.(*clock.Fake); ok {
+		f.Advance(time.Minute)
+	} else {
+		for end := w.clock.Now().Add(time.Minute); !w.sim.Settled() && w.clock.Now().Before(end); {
+			if err := w.clock.Sleep(w.t.Context(), time.Second); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+	}
+	w.minutesLater(1)
+	w.db.Exec("UPDATE puq_proxmox_kvm_outbox SET next_try = next_try - INTERVAL 1 MINUTE WHERE state <> 'sent'")
+}
+
+const (
+	// soakVar, where it is set, asks for everything.
+	soakVar = "PUQKVM_SOAK"
+	// crashVar is the begin of the names of the crashes that alone are to be run.
+	crashVar = "PUQKVM_TEST_CRASH"
+)
+
+func soak() bool { return os.Getenv(soakVar) != "" }

@@ -1,0 +1,85 @@
+#!/bin/bash
+# Takes one guard after the other out of the code and runs the test that must catch it. Nothing in the tree is changed: the
+# code without the guard is an overlay of the go command. It fails when a guard's text is not found exactly once, when a
+# test is red with the guard in place, and when one stays green without it. The server that scripts/mariadb.sh starts is
+# needed.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/puqkvm-guards.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+say() { printf '%-28s %-34s %s\n' "$@"; }
+
+# once FILE TEXT is true when TEXT stands in FILE exactly once.
+once() {
+	local text without
+	text=$(<"$1")
+	without=${text//"$2"/}
+	((${#text} - ${#without} == ${#2}))
+}
+
+# go_test RUN CRASH ARGS... runs one test, or of the crash test what begins with CRASH.
+go_test() {
+	local run=$1 crash=$2
+	shift 2
+	PUQKVM_SOAK=${crash:+1} PUQKVM_TEST_CRASH=$crash go test -vet=off -count=1 -timeout 5m "$@" ./cmd -run "^$run\$"
+}
+
+failed=0
+
+# guard NAME FILE TEXT INSTEAD TEST SAYS [CRASH] has INSTEAD for TEXT in FILE, and wants TEST to be red and to say SAYS, an
+# expression.
+guard() {
+	local name=$1 file=$2 text=$3 instead=$4 run=$5 says=$6 crash=${7-} whole began=$SECONDS
+	if ! once "$file" "$text"; then
+		say "$name" "-" "its text does not stand in $file exactly once: mend scripts/guards.sh"
+		failed=1
+		return
+	fi
+	if ! go_test "$run" "$crash" >"$work/out" 2>&1; then
+		say "$name" "$run" "RED WITH THE GUARD IN PLACE"
+		tail -n 30 "$work/out"
+		failed=1
+		return
+	fi
+	whole=$(<"$file")
+	printf '%s\n' "${whole/"$text"/"$instead"}" >"$work/without.go"
+	printf '{"Replace": {"%s": "%s"}}\n' "$PWD/$file" "$work/without.go" >"$work/overlay.json"
+	if go_test "$run" "$crash" -overlay "$work/overlay.json" >"$work/out" 2>&1; then
+		say "$name" "$run" "STAYED GREEN WITHOUT IT"
+		failed=1
+	elif ! grep -q -e '--- FAIL' "$work/out" || ! grep -qE -e "$says" "$work/out"; then
+		say "$name" "$run" "RED WITHOUT IT, BUT NOT FOR THAT"
+		tail -n 30 "$work/out"
+		failed=1
+	else
+		say "$name" "caught by $run" "$((SECONDS - began)) s"
+	fi
+}
+
+guard "claim" pkg/whmcs/claim.go \
+	'WHERE service_id = ? AND (claim_owner IS NULL OR claim_until IS NULL' 'WHERE service_id = ? AND (TRUE OR claim_until IS NULL' \
+	TestClaimed 'another process made'
+guard "compare-and-set" pkg/whmcs/row.go \
+	'v.service_id = ? AND v.vm_status = ? AND v.claim_owner = ?`' 'v.service_id = ? AND (TRUE OR v.vm_status = ? OR v.claim_owner = ?)`' \
+	TestSilentProcess 'does not say that it has lost the service|it has written'
+guard "its owner" pkg/whmcs/row.go \
+	'v.service_id = ? AND v.vm_status = ? AND v.claim_owner = ?`' 'v.service_id = ? AND v.vm_status = ? AND (TRUE OR v.claim_owner = ?)`' \
+	TestSilentProcessWakes 'silent_test.go:[0-9]+: exit 0'
+guard "clone sent" pkg/lifecycle/clone.go \
+	's.Row.CloneSent, s.Row.Node = true, ""' 's.Row.CloneSent, s.Row.Node = false, ""' \
+	TestCrash '[+] another VM' 'kill -9 after @ cron: pve POST /nodes/{node}/qemu/{vmid}/clone #1'
+guard "mark of a VM at our VMID" pkg/lifecycle/clone.go \
+	'case vm.Description == kvm.Mark(l.Installation, s.ID):' 'case true:' \
+	TestAnotherTakesTheNumber 'is taken for ours'
+guard "mark of our task's VM" pkg/lifecycle/clone.go \
+	'if vm.Description != kvm.Mark(l.Installation, s.ID) {' 'if false {' \
+	TestACloneWithoutOurMark 'is at ready, want set_dns'
+guard "address key" pkg/whmcs/schema.go \
+	'{{"PRIMARY KEY", "address"}, ' '{{"PRIMARY KEY", "address,service_id"}, ' \
+	TestAddressTakenMeanwhile '1 for 2 services'
+guard "trace of a mail" pkg/mail/deliver.go \
+	'return Traced(evidence), nil' 'return false && Traced(evidence), nil' \
+	TestCrash '  2 mails' 'kill -9 after @ cron: api SendEmail #1'
+exit $failed
