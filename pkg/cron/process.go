@@ -204,7 +204,7 @@ func (p *Process) one(ctx context.Context, item kvm.Pending, order int, table pi
 	block := blocks.Open()
 	defer block.Close()
 	out := p.Engine.Run(ctx, pl, s, firstRow{block, begun})
-	message = out.Message
+	message, claimed = out.Message, s.Row.Owner != "" // a service that is ready has been let go
 	if item.Stuck && !out.Complete && s.Row.Status == item.Status {
 		p.alert(ctx, s, out.Message)
 	}

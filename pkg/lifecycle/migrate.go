@@ -134,6 +134,9 @@ func (l *Lifecycle) target(ctx context.Context, c Cluster, s *kvm.Service, vm *k
 			continue
 		}
 		has, err := l.hasStorage(ctx, c, n.Name, want)
+		if s.Package.Node == "" && ctx.Err() == nil && errors.Is(err, kvm.ErrUnreachable) {
+			continue // a node that does not answer is not chosen; after a signal nothing is known of it
+		}
 		if err != nil {
 			return "", "", err
 		}
@@ -215,9 +218,6 @@ func (l *Lifecycle) diskHome(ctx context.Context, c Cluster, s *kvm.Service, vm 
 
 func (l *Lifecycle) hasStorage(ctx context.Context, c Cluster, node, storage string) (bool, error) {
 	stores, err := c.Storages(ctx, node)
-	if ctx.Err() == nil && errors.Is(err, kvm.ErrUnreachable) { // after a signal nothing is known of the node
-		return false, nil // a node that does not answer is no place for a new VM
-	}
 	if err != nil {
 		return false, err
 	}

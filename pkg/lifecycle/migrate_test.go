@@ -1,6 +1,7 @@
 package lifecycle_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -134,6 +135,31 @@ func TestMigrationRefused(t *testing.T) {
 			t.Errorf("%s: %d hits, %q, on %s", name, armed.Hits(), note, w.vm(id).Node)
 		}
 		w.settled(1, id)
+	}
+}
+
+// TestSilentTarget: a node that the product names is waited for when it does not answer; among several a node that does
+// not is passed over.
+func TestSilentTarget(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "8.4.21", "clone_type=full")
+	w.load("pve1", 800, 8)
+	silent := w.sim.AddFault(pvesim.Fault{Method: "GET", Path: "/nodes/pve2/*", Status: 596, Reason: "Connection timed out"})
+	anywhere := w.order()
+	w.reach(anywhere, rowMigrate)
+	if node := w.vm(anywhere).Node; node != "pve1" {
+		t.Errorf("on %s, and pve2 does not answer", node)
+	}
+	w.product("node=pve2", "clone_type=full")
+	named := w.order()
+	w.reach(named, rowClone)
+	if out := w.run(named, rowMigrate); !errors.Is(out.Err, kvm.ErrUnreachable) || w.service(named).Row.Status != kvm.Cloned {
+		t.Errorf("at %s: %v", w.service(named).Row.Status, out.Err)
+	}
+	silent.Remove()
+	w.reach(named, rowMigrate)
+	if node := w.vm(named).Node; node != "pve2" {
+		t.Errorf("on %s, and pve2 answers", node)
 	}
 }
 

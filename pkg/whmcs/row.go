@@ -43,6 +43,9 @@ func writeRow(ctx context.Context, db execer, service int64, r *kvm.Row, to kvm.
 	if to != r.Status {
 		query += `, v.status_since = UTC_TIMESTAMP(6), v.alerted = 0`
 	}
+	if to == kvm.Ready { // nothing is left to do: the claim ends with it, also when the process dies right after
+		query += `, v.claim_owner = NULL, v.claim_until = NULL, v.message = NULL`
+	}
 	for _, o := range others {
 		query += `, ` + o.set
 		args = append(args, o.setArgs...)
@@ -72,7 +75,7 @@ func (s *Store) write(ctx context.Context, sv *kvm.Service, to kvm.Status, other
 		case unknownOutcome(err) && to != sv.Row.Status:
 			var status, owner sql.NullString
 			back := s.db.QueryRowContext(ctx, `SELECT vm_status, claim_owner FROM puqProxmoxKVM_vm_info WHERE service_id = ?`, sv.ID).Scan(&status, &owner)
-			if back == nil && status.String == string(to) && owner.String == sv.Row.Owner {
+			if back == nil && status.String == string(to) && (owner.String == sv.Row.Owner || to == kvm.Ready) {
 				return nil
 			}
 		case !notWon(err) && !unknownOutcome(err):
@@ -90,7 +93,7 @@ func (s *Store) Save(ctx context.Context, sv *kvm.Service) error {
 }
 
 // Move stores the status to together with the intents and with what run says, when that is stored already, and ends the
-// open task.
+// open task. The claim ends where the status is ready: sv.Row.Owner is then "".
 func (s *Store) Move(ctx context.Context, sv *kvm.Service, to kvm.Status, run *kvm.Run) error {
 	var others []beside
 	if run != nil && run.ID != 0 {
@@ -106,8 +109,15 @@ func (s *Store) Move(ctx context.Context, sv *kvm.Service, to kvm.Status, run *k
 		sv.Row.TaskKind, sv.Row.TaskUPID = kind, upid
 		return err
 	}
-	sv.Row.Status = to
+	moved(&sv.Row, to)
 	return nil
+}
+
+// moved is r at to, as writeRow has stored it.
+func moved(r *kvm.Row, to kvm.Status) {
+	if r.Status = to; to == kvm.Ready {
+		r.Owner = ""
+	}
 }
 
 // MoveWithMail is Move with m in the outbox, in one transaction.
@@ -123,7 +133,7 @@ func (s *Store) MoveWithMail(ctx context.Context, sv *kvm.Service, to kvm.Status
 	if err != nil {
 		return fmt.Errorf("store service %d at %s: %w", sv.ID, to, err)
 	}
-	row.Status = to
+	moved(&row, to)
 	sv.Row = row
 	return nil
 }

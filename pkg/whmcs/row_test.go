@@ -68,6 +68,27 @@ func TestMove(t *testing.T) {
 	}
 }
 
+// The claim ends with the work, in the same statement: a process that dies right after leaves none.
+func TestReadyEndsTheClaim(t *testing.T) {
+	for name, move := range map[string]func(x *shop, sv *kvm.Service) error{
+		"Move": func(x *shop, sv *kvm.Service) error { return x.Move(x.Context(), sv, kvm.Ready, nil) },
+		"MoveWithMail": func(x *shop, sv *kvm.Service) error {
+			return x.MoveWithMail(x.Context(), sv, kvm.Ready, readyMail(7, "k"))
+		},
+	} {
+		x := newShop(t)
+		x.order(7)
+		sv := x.hold(7)
+		x.db.Exec("UPDATE puqProxmoxKVM_vm_info SET message = 'waiting on something'")
+		if err := move(x, sv); err != nil {
+			t.Fatal(err)
+		}
+		if sv.Row.Owner != "" || x.vm("COALESCE(claim_owner, 'none')", 7) != "none" || x.vm("COALESCE(claim_until, 'none')", 7) != "none" || x.vm("COALESCE(message, 'none')", 7) != "none" {
+			t.Errorf("%s: %v", name, x.row(7))
+		}
+	}
+}
+
 // A row that another process has moved, or whose claim is another's, is kvm.ErrMoved and stays as it is; so does what
 // the caller has in memory.
 func TestMovedByAnother(t *testing.T) {

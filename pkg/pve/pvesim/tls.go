@@ -37,7 +37,8 @@ func (c *Cluster) ServeTLS(addr string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certificate of the simulator: %w", err)
 	}
-	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+		CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256}} // what OpenSSL 3.0 of PVE 8 has
 	listener, err := tls.Listen("tcp", addr, config)
 	if err != nil {
 		return nil, fmt.Errorf("simulator at %s: %w", addr, err)
