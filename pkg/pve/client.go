@@ -47,6 +47,7 @@ const (
 // in flight and the shared snapshot live in it.
 type Client struct {
 	wire     *wire
+	trip     *roundTripper
 	clock    clock.Clock
 	secret   kvm.Secret
 	login    *login // nil with a token
@@ -93,6 +94,7 @@ func New(o Options) (*Client, error) {
 		secret:  o.Secret,
 	}
 	c := &Client{
+		trip:     rt,
 		clock:    o.Clock,
 		peers:    newPeers(),
 		secret:   o.Secret,

@@ -60,6 +60,7 @@ type roundTripper struct {
 	hosts   []string
 	good    atomic.Int32 // index of the host that last answered
 	slots   chan struct{}
+	queued  atomic.Int64 // nanoseconds that requests have lately waited for a slot, smoothed
 	timeout time.Duration
 	debug   func(string)
 	secret  kvm.Secret // never shown in a debug line
@@ -86,12 +87,15 @@ func (t *roundTripper) exchange(req *http.Request, x *exchange) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	came := time.Now()
 	select {
 	case t.slots <- struct{}{}:
 		defer func() { <-t.slots }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	before := t.queued.Load()
+	t.queued.Store(before + (int64(time.Since(came))-before)/4)
 	limited, cancel := context.WithTimeoutCause(ctx, t.timeout, fmt.Errorf("no answer within %v", t.timeout))
 	defer cancel()
 	limited = httptrace.WithClientTrace(limited, &httptrace.ClientTrace{

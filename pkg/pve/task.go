@@ -60,7 +60,8 @@ var warnings = pattern.New(`^WARNINGS: \d+$`)
 // kvm.ErrStillRunning. A node that cannot be asked for a while is no answer and is asked again until the limit.
 //
 // The first question is asked when tasks of this type have usually ended (see paces), else after 100 ms. The pause then
-// grows by an eighth, to 2 s, so that an end is seen at most a ninth of the task's own time, or 100 ms, too late.
+// grows by a sixteenth, to 2 s, so that an end is soon seen; where requests queue for the cluster's slots it is longer, for
+// then a question keeps others from their work, and an end that is seen late costs nothing.
 func (c *Client) Wait(ctx context.Context, id kvm.UPID, limit time.Duration) error {
 	u, err := parseUPID(string(id))
 	if err != nil {
@@ -68,7 +69,7 @@ func (c *Client) Wait(ctx context.Context, id kvm.UPID, limit time.Duration) err
 	}
 	began := c.clock.Now()
 	end := began.Add(limit)
-	pause, next := c.paces.first(u.Type), firstPoll
+	pause, next := c.paces.first(u.Type)
 	var last error
 	for {
 		if err := c.clock.Sleep(ctx, min(pause, end.Sub(c.clock.Now()))); err != nil {
@@ -90,13 +91,16 @@ func (c *Client) Wait(ctx context.Context, id kvm.UPID, limit time.Duration) err
 		if !c.clock.Now().Before(end) {
 			break
 		}
-		pause, next = next, min(next+next/8, lastPoll)
+		pause, next = min(max(next, c.crowded()), lastPoll), min(next+next/16, lastPoll)
 	}
 	if last != nil {
 		return kvm.Errorf(kvm.ErrStillRunning, "%s has not been seen to end within %v: %w", u.what(), limit, onlyText{last})
 	}
 	return kvm.Errorf(kvm.ErrStillRunning, "%s has not ended within %v", u.what(), limit)
 }
+
+// crowded is the least pause between two questions about a task while requests wait for each other.
+func (c *Client) crowded() time.Duration { return 4 * time.Duration(c.trip.queued.Load()) }
 
 // passing says whether a question about a task may be answered later: nobody answered, or a 5xx without a meaning.
 func passing(err error) bool {
