@@ -62,6 +62,7 @@ func necessary(m *pvesim.Model) []need {
 	}
 	return []need{
 		{row: 3, call: "GET /cluster/resources", service: m.Read, once: true}, // where the template is
+		{row: 3, call: "GET /cluster/nextid", service: m.Read}, // whether the VMID is free
 		{row: 3, call: "POST " + vmPath + "/clone", service: m.Start, served: own, task: m.Fork + m.LinkedClone, storage: min(m.Allocate, m.LinkedClone), clone: true},
 		config(3),
 		put(5), config(5),
@@ -72,6 +73,9 @@ func necessary(m *pvesim.Model) []need {
 		resize(9), config(9),
 		put(10), config(10),
 		put(11), config(11),
+		// What the template's firewall, or one left under the VMID, would leave to the VM.
+		{row: 12, call: "GET " + vmPath + "/firewall/ipset", service: m.Read},
+		{row: 12, call: "GET " + vmPath + "/firewall/rules", service: m.Read},
 		firewall("POST " + vmPath + "/firewall/ipset"),
 		firewall("POST " + vmPath + "/firewall/ipset/{name}"), firewall("POST " + vmPath + "/firewall/ipset/{name}"),
 		firewall("PUT " + vmPath + "/firewall/options"),
@@ -242,11 +246,11 @@ func TestLowerBound(t *testing.T) {
 	}
 }
 
-// The chain of an order is what a small machine takes, added up by hand: 25 calls, of which 5 start tasks, besides what is made once.
+// The chain of an order is what a small machine takes, added up by hand: 28 calls, of which 5 start tasks, besides what is made once.
 func TestNecessary(t *testing.T) {
 	m := pvesim.SmallMachine()
 	chain := necessary(m)
-	reads, writes, starts := 1+9+1, 5+4, 5 // resources, config, the set; config, the firewall's
+	reads, writes, starts := 2+9+3, 5+4, 5 // resources and nextid, config, the firewall; config, the firewall's
 	calls := time.Duration(reads)*m.Read + m.Daemon + time.Duration(writes)*m.Write + time.Duration(starts)*m.Start
 	tasks := 5*m.Fork + m.LinkedClone + 2*m.Resize + m.Allocate + m.Boot
 	if got := length(chain, m.Daemon); got != calls+tasks {

@@ -304,6 +304,11 @@ func (w *world) distinct(services []int64) {
 
 // overlap is the greatest number of tasks of a type that ran at once on a node.
 func (w *world) overlap(typ string) map[string]int {
+	return w.overlapBy(typ, func(t pvesim.TaskState) string { return t.Node })
+}
+
+// overlapBy is overlap among the tasks of one key.
+func (w *world) overlapBy(typ string, key func(pvesim.TaskState) string) map[string]int {
 	type edge struct {
 		at   time.Time
 		step int
@@ -317,7 +322,7 @@ func (w *world) overlap(typ string) map[string]int {
 		if end.IsZero() {
 			end = w.clock.Now().Add(time.Hour)
 		}
-		edges[task.Node] = append(edges[task.Node], edge{task.Start, 1}, edge{end, -1})
+		edges[key(task)] = append(edges[key(task)], edge{task.Start, 1}, edge{end, -1})
 	}
 	out := map[string]int{}
 	for node, list := range edges {

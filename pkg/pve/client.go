@@ -36,6 +36,7 @@ type Options struct {
 }
 
 const (
+	apiPath         = "/api2/json"
 	defaultPort     = "8006"
 	defaultTimeout  = 60 * time.Second
 	defaultRequests = 8
@@ -88,6 +89,7 @@ func New(o Options) (*Client, error) {
 	rt := &roundTripper{
 		base:    newTransport(conf, requests, dial),
 		hosts:   hosts,
+		lanes:   newLanes(),
 		slots:   make(chan struct{}, requests),
 		timeout: timeout,
 		debug:   o.Debug,
@@ -109,7 +111,7 @@ func New(o Options) (*Client, error) {
 	if !strings.Contains(o.User, "!") {
 		c.login = newLogin()
 	}
-	if c.wire, err = newWire("https://"+hosts[0]+"/api2/json", rt, o.User, o.Secret); err != nil {
+	if c.wire, err = newWire("https://"+hosts[0]+apiPath, rt, o.User, o.Secret); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -161,7 +163,7 @@ func host(s string) (string, error) {
 		return "", kvm.Errorf(kvm.ErrInvalid, "proxmox: the API address %q must be https", s)
 	case u.Hostname() == "" || strings.ContainsAny(u.Host, " \t"):
 		return "", kvm.Errorf(kvm.ErrInvalid, "proxmox: the API address %q names no host", s)
-	case path != "" && path != "/api2/json" || u.RawQuery != "" || u.Fragment != "":
+	case path != "" && path != apiPath || u.RawQuery != "" || u.Fragment != "":
 		return "", kvm.Errorf(kvm.ErrInvalid, "proxmox: the API address %q must be only a host and a port", s)
 	}
 	port := u.Port()

@@ -59,6 +59,7 @@ type roundTripper struct {
 	base    http.RoundTripper
 	hosts   []string
 	good    atomic.Int32 // index of the host that last answered
+	lanes   *lanes
 	slots   chan struct{}
 	queued  atomic.Int64 // nanoseconds that requests have lately waited for a slot, smoothed
 	timeout time.Duration
@@ -81,13 +82,18 @@ func (t *roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	return x.forLibrary(req), nil
 }
 
-// exchange takes a slot, sends, and reads the answer.
+// exchange takes its lane and a slot, sends, and reads the answer.
 func (t *roundTripper) exchange(req *http.Request, x *exchange) error {
 	ctx := req.Context()
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	came := time.Now()
+	leave, err := t.lanes.enter(ctx, req.Method, strings.TrimPrefix(req.URL.Path, apiPath))
+	if err != nil {
+		return err
+	}
+	defer leave()
 	select {
 	case t.slots <- struct{}{}:
 		defer func() { <-t.slots }()
@@ -101,7 +107,7 @@ func (t *roundTripper) exchange(req *http.Request, x *exchange) error {
 	limited = httptrace.WithClientTrace(limited, &httptrace.ClientTrace{
 		GotConn: func(httptrace.GotConnInfo) { x.sent.Store(true) },
 	})
-	err := t.failOver(limited, req, x)
+	err = t.failOver(limited, req, x)
 	// What a server that is hung up on still sends may look like a whole answer, and is none.
 	if ctx.Err() == nil && limited.Err() != nil && (err != nil || !json.Valid(x.body)) {
 		return context.Cause(limited)

@@ -70,6 +70,9 @@ func (c *Client) Wait(ctx context.Context, id kvm.UPID, limit time.Duration) err
 	began := c.clock.Now()
 	end := began.Add(limit)
 	pause, next := c.paces.first(u.Type)
+	if pause > firstPoll && c.crowded() > 0 {
+		pause += pause / 8 // so that the first question is the last
+	}
 	var last error
 	for {
 		if err := c.clock.Sleep(ctx, min(pause, end.Sub(c.clock.Now()))); err != nil {
@@ -91,7 +94,7 @@ func (c *Client) Wait(ctx context.Context, id kvm.UPID, limit time.Duration) err
 		if !c.clock.Now().Before(end) {
 			break
 		}
-		pause, next = min(max(next, c.crowded()), lastPoll), min(next+next/16, lastPoll)
+		pause, next = max(next, c.crowded()), min(next+next/16, lastPoll)
 	}
 	if last != nil {
 		return kvm.Errorf(kvm.ErrStillRunning, "%s has not been seen to end within %v: %w", u.what(), limit, onlyText{last})
@@ -99,8 +102,14 @@ func (c *Client) Wait(ctx context.Context, id kvm.UPID, limit time.Duration) err
 	return kvm.Errorf(kvm.ErrStillRunning, "%s has not ended within %v", u.what(), limit)
 }
 
-// crowded is the least pause between two questions about a task while requests wait for each other.
-func (c *Client) crowded() time.Duration { return 4 * time.Duration(c.trip.queued.Load()) }
+// crowded is the least pause between two questions about a task while requests wait for each other; 0 = they do not.
+func (c *Client) crowded() time.Duration {
+	queued := time.Duration(c.trip.queued.Load())
+	if queued < time.Millisecond {
+		return 0
+	}
+	return min(4*queued, lastPoll)
+}
 
 // passing says whether a question about a task may be answered later: nobody answered, or a 5xx without a meaning.
 func passing(err error) bool {
