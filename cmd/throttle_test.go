@@ -9,6 +9,7 @@ import (
 	"github.com/puqkvm/puqkvm/pkg/clock"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/pve/pvesim"
+	"github.com/puqkvm/puqkvm/pkg/whmcs/whmcstest"
 )
 
 // TestClonesToASharedStorage: clones from templates of two nodes to one storage that both share count together, also those
@@ -24,13 +25,13 @@ func TestClonesToASharedStorage(t *testing.T) {
 		}
 	}
 	w.ok("settings", "set", "pve.clones_per_storage", "3")
+	w.db.AddProduct(whmcstest.Product{ID: 2})
 	all := ids(6001, 10)
 	w.order(all...)
-	// Which template a service has is its product's matter; the first half has the one, the other the other.
-	w.ok("product", "set", "1", "template=9101", "additional_size=0")
+	w.ok("product", "set", "1", "template=9101")
+	w.db.Exec("INSERT INTO puq_proxmox_kvm_product_settings (product_id, settings) SELECT 2, settings FROM puq_proxmox_kvm_product_settings WHERE product_id = 1")
+	w.ok("product", "set", "2", "template=9102")
 	w.db.Exec("UPDATE tblhosting SET packageid = 2 WHERE id > 6005")
-	w.db.Exec("INSERT INTO puq_proxmox_kvm_product_settings (product_id, settings) SELECT 2, REPLACE(settings, '9101', '9102') FROM puq_proxmox_kvm_product_settings WHERE product_id = 1")
-	w.db.Exec("INSERT INTO tblproducts SELECT * FROM (SELECT 2 AS id) n JOIN (SELECT * FROM tblproducts WHERE id = 1) p")
 	a, b := w.start(nil, "cron", "--force"), w.start(nil, "cron", "--force")
 	for _, c := range []*child{a, b} {
 		if code := c.wait(); code != exitDone {
@@ -38,7 +39,10 @@ func TestClonesToASharedStorage(t *testing.T) {
 		}
 	}
 	w.next()
-	w.settle(all...)
+	for _, id := range all {
+		w.want(id, kvm.Ready)
+	}
+	w.unclaimed()
 	clones := w.overlap("qmclone")
 	if clones["pve1"] == 0 || clones["pve2"] == 0 {
 		t.Fatalf("the templates of both nodes were to be used: %v", clones)
@@ -88,5 +92,5 @@ func TestADeadNodeCostsOneProbe(t *testing.T) {
 	}
 	w.sim.SetNodeDown("pve2", false)
 	w.tick()
-	w.settle(all...)
+	w.settle(append(all, 6100)...)
 }

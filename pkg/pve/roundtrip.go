@@ -61,7 +61,7 @@ type roundTripper struct {
 	good    atomic.Int32 // index of the host that last answered
 	lanes   *lanes
 	slots   chan struct{}
-	queued  atomic.Int64 // nanoseconds that requests have lately waited for a slot, smoothed
+	waiting atomic.Int64 // requests that wait for their lane or a slot
 	timeout time.Duration
 	debug   func(string)
 	secret  kvm.Secret // never shown in a debug line
@@ -88,20 +88,11 @@ func (t *roundTripper) exchange(req *http.Request, x *exchange) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	came := time.Now()
-	leave, err := t.lanes.enter(ctx, req.Method, strings.TrimPrefix(req.URL.Path, apiPath))
+	leave, err := t.enter(ctx, req)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	select {
-	case t.slots <- struct{}{}:
-		defer func() { <-t.slots }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	before := t.queued.Load()
-	t.queued.Store(before + (int64(time.Since(came))-before)/4)
 	limited, cancel := context.WithTimeoutCause(ctx, t.timeout, fmt.Errorf("no answer within %v", t.timeout))
 	defer cancel()
 	limited = httptrace.WithClientTrace(limited, &httptrace.ClientTrace{
@@ -113,6 +104,23 @@ func (t *roundTripper) exchange(req *http.Request, x *exchange) error {
 		return context.Cause(limited)
 	}
 	return err
+}
+
+// enter waits for the request's lane and a slot.
+func (t *roundTripper) enter(ctx context.Context, req *http.Request) (leave func(), err error) {
+	t.waiting.Add(1)
+	defer t.waiting.Add(-1)
+	leaveLane, err := t.lanes.enter(ctx, req.Method, strings.TrimPrefix(req.URL.Path, apiPath))
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case t.slots <- struct{}{}:
+		return func() { <-t.slots; leaveLane() }, nil
+	case <-ctx.Done():
+		leaveLane()
+		return nil, ctx.Err()
+	}
 }
 
 // failOver tries the hosts in turn, from the one that last answered, for as long as dialling fails.

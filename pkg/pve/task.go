@@ -17,8 +17,11 @@ import (
 const (
 	firstPoll = 100 * time.Millisecond
 	lastPoll  = 2 * time.Second
-	logLines  = 200 // read at once; longer logs are read again from their end
-	tailLines = 4   // shown
+	// crowdPause is what each request that waits for its turn adds to the pause between two questions: some four times
+	// what it takes until that one is served.
+	crowdPause = 25 * time.Millisecond
+	logLines   = 200 // read at once; longer logs are read again from their end
+	tailLines  = 4   // shown
 )
 
 // TaskError is a task that ended badly. errors.Is finds kvm.ErrTaskFailed and the sentinel that its words stand for.
@@ -70,12 +73,13 @@ func (c *Client) Wait(ctx context.Context, id kvm.UPID, limit time.Duration) err
 	began := c.clock.Now()
 	end := began.Add(limit)
 	pause, next := c.paces.first(u.Type)
-	if pause > firstPoll && c.crowded() > 0 {
-		pause += pause / 8 // so that the first question is the last
-	}
 	var last error
 	for {
-		if err := c.clock.Sleep(ctx, min(pause, end.Sub(c.clock.Now()))); err != nil {
+		err := c.clock.Sleep(ctx, min(pause, end.Sub(c.clock.Now())))
+		if more := min(pause/8, c.crowded()); err == nil && more > 0 && pause > firstPoll {
+			err = c.clock.Sleep(ctx, min(more, end.Sub(c.clock.Now()))) // so that this question is the last
+		}
+		if err != nil {
 			return fmt.Errorf("waiting for %s: %w", u.what(), err)
 		}
 		var st taskStatus
@@ -104,11 +108,7 @@ func (c *Client) Wait(ctx context.Context, id kvm.UPID, limit time.Duration) err
 
 // crowded is the least pause between two questions about a task while requests wait for each other; 0 = they do not.
 func (c *Client) crowded() time.Duration {
-	queued := time.Duration(c.trip.queued.Load())
-	if queued < time.Millisecond {
-		return 0
-	}
-	return min(4*queued, lastPoll)
+	return min(time.Duration(c.trip.waiting.Load())*crowdPause, lastPoll)
 }
 
 // passing says whether a question about a task may be answered later: nobody answered, or a 5xx without a meaning.

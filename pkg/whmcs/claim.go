@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -75,19 +76,36 @@ func (s *Store) Claim(ctx context.Context, service int64, owner, seen string) (b
 	return n == 1, err
 }
 
-// RenewClaims makes all claims of owner hold for another ClaimLife. Each row is written by its key: a condition on
-// claim_owner alone would lock every row of the table, and wait for any transaction that hangs on one of them.
+// renewAtOnce is how many claims one statement renews.
+const renewAtOnce = 100
+
+// RenewClaims makes all claims of owner hold for another ClaimLife. Rows are written by their keys: a condition on
+// claim_owner alone would lock every row of the table, and wait for any transaction that hangs on one of them. Where one
+// of many cannot be had, each is tried by itself.
 func (s *Store) RenewClaims(ctx context.Context, owner string) error {
 	held, err := s.heldBy(ctx, owner)
-	for _, service := range held {
-		_, renewErr := s.db.ExecContext(ctx, `UPDATE puqProxmoxKVM_vm_info SET claim_until = UTC_TIMESTAMP(6) + INTERVAL ? SECOND
-			WHERE service_id = ? AND claim_owner = ?`, int64(ClaimLife/time.Second), service, owner)
-		err = errors.Join(err, renewErr)
+	for chunk := range slices.Chunk(held, renewAtOnce) {
+		if s.renew(ctx, owner, chunk) == nil {
+			continue
+		}
+		for i := range chunk {
+			err = errors.Join(err, s.renew(ctx, owner, chunk[i:i+1]))
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("renew claims: %w", err)
 	}
 	return nil
+}
+
+func (s *Store) renew(ctx context.Context, owner string, services []int64) error {
+	args := []any{int64(ClaimLife / time.Second)}
+	for _, id := range services {
+		args = append(args, id)
+	}
+	_, err := s.db.ExecContext(ctx, `UPDATE puqProxmoxKVM_vm_info SET claim_until = UTC_TIMESTAMP(6) + INTERVAL ? SECOND
+		WHERE service_id IN (`+marks(len(services))+`) AND claim_owner = ?`, append(args, owner)...)
+	return err
 }
 
 // heldBy are the services that owner claims.
