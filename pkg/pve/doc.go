@@ -30,6 +30,14 @@
 //     says the same.
 //   - Drive and network strings are kept as ordered pairs: an option that we do not know must survive our change.
 //   - Sizes are absolute and disks are named with their volume, so that a repeat changes nothing.
+//   - What does not answer is asked once a minute: of many calls to a node, or to the API, of which nothing is known, one
+//     goes first. When nobody answers it, a question for the version decides whether the node is down or the call was slow
+//     for reasons of its own; so one VM's trouble is never taken for its node's (probe.go).
+//   - A call that one of a node's three pvedaemon workers must serve waits for its turn there before it takes one of the
+//     cluster's slots: else the slots fill with calls to one node while the others are idle (lane.go).
+//   - Tasks are asked about when their kind has usually ended (pace.go), and the less the more requests wait: with
+//     hundreds of tasks at once the questions would take a quarter of the slots.
+//   - Nodes and storages are shared for ten seconds, like the snapshot: they are only chosen by.
 //   - One cluster/resources without a type gives VMs and nodes in one call; [Client.Snapshot] shares it within a tick,
 //     [Client.Place] never does, since what is done next depends on it.
 package pve

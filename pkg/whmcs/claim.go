@@ -18,15 +18,17 @@ import (
 const ClaimLife = 60 * time.Second
 
 // Pending lists the services at one of statuses: those under way first, then the new ones, each the oldest order first.
-// stuckAfter is for kvm.Pending.Stuck.
+// What another process holds and is at work on is left out, so that a tick beside a busy one costs nothing. stuckAfter is
+// for kvm.Pending.Stuck.
 func (s *Store) Pending(ctx context.Context, statuses []kvm.Status, stuckAfter time.Duration) ([]kvm.Pending, error) {
-	args := []any{int64(stuckAfter / time.Second)}
+	args := []any{int64(stuckAfter / time.Second), int64(2 * ClaimLife / time.Second)}
 	for _, st := range statuses {
 		args = append(args, string(st))
 	}
 	args = append(args, string(kvm.Creation))
 	rows, err := s.db.QueryContext(ctx, `SELECT service_id, vm_status, COALESCE(claim_owner, ''),
-		COALESCE(alerted = 0 AND status_since < UTC_TIMESTAMP(6) - INTERVAL ? SECOND, 0)
+		COALESCE(alerted = 0 AND status_since < UTC_TIMESTAMP(6) - INTERVAL ? SECOND, 0),
+		COALESCE(claim_until BETWEEN UTC_TIMESTAMP(6) AND UTC_TIMESTAMP(6) + INTERVAL ? SECOND, 0)
 		FROM puqProxmoxKVM_vm_info WHERE vm_status IN (`+marks(len(statuses))+`)
 		ORDER BY vm_status = ?, queued_at, service_id`, args...)
 	if err != nil {
@@ -34,10 +36,18 @@ func (s *Store) Pending(ctx context.Context, statuses []kvm.Status, stuckAfter t
 	}
 	defer rows.Close()
 	var out []kvm.Pending
+	dead := map[string]bool{"": true}
 	for rows.Next() {
 		var p kvm.Pending
-		if err := rows.Scan(&p.ID, &p.Status, &p.Owner, &p.Stuck); err != nil {
+		var held bool
+		if err := rows.Scan(&p.ID, &p.Status, &p.Owner, &p.Stuck, &held); err != nil {
 			return nil, fmt.Errorf("pending services: %w", err)
+		}
+		if _, known := dead[p.Owner]; !known {
+			dead[p.Owner] = ownerDead(p.Owner)
+		}
+		if held && !dead[p.Owner] {
+			continue
 		}
 		out = append(out, p)
 	}

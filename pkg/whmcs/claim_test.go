@@ -223,7 +223,8 @@ func TestRelease(t *testing.T) {
 	}
 }
 
-// Those under way come first, then the new ones; each the oldest order first.
+// Those under way come first, then the new ones; each the oldest order first. What another process is at work on is left
+// out; what one has held is not.
 func TestPending(t *testing.T) {
 	x := newShop(t)
 	x.order(1, 2, 3, 4, 5, 6, 7)
@@ -237,10 +238,12 @@ func TestPending(t *testing.T) {
 	x.db.Exec("UPDATE puqProxmoxKVM_vm_info SET vm_status = 'starting', queued_at = NULL WHERE service_id = 3")
 	x.db.Exec("UPDATE puqProxmoxKVM_vm_info SET vm_status = 'ready' WHERE service_id = 7")
 	x.holdAs(x.Store, 4, elsewhere)
+	x.holdAs(x.Store, 6, elsewhere)
+	x.db.Exec("UPDATE puqProxmoxKVM_vm_info SET claim_until = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE service_id = 6")
 	want := []int64{3}
 	for _, under := range []bool{true, false} {
 		for _, i := range order {
-			if id := int64(i + 1); id != 3 && id != 7 && (id == 2 || id == 5) == under {
+			if id := int64(i + 1); id != 3 && id != 4 && id != 7 && (id == 2 || id == 5) == under {
 				want = append(want, id)
 			}
 		}
@@ -252,7 +255,7 @@ func TestPending(t *testing.T) {
 	var got []int64
 	for _, p := range list {
 		got = append(got, p.ID)
-		if (p.Owner != "") != (p.ID == 4) || p.Stuck {
+		if (p.Owner != "") != (p.ID == 6) || p.Stuck {
 			t.Errorf("%+v", p)
 		}
 	}

@@ -26,6 +26,15 @@
 //   - On a Galera cluster every connection has wsrep_sync_wait=1, so that a read sees what another node has committed.
 //   - A statement that waits for a lock gives up after 20 s (1205), a connection on which nothing arrives after 60 s.
 //     DDL may take hours and runs on a pool of its own without the latter.
+//   - What decides (a claim, a status, an address, a slot) is one statement with its condition or key. What is only chosen
+//     by (the addresses that are given, pools, zones, due mails) is read for many services at once and may be some seconds
+//     old: when the key says otherwise, it is read again. An address that somebody types into a service by hand within
+//     these seconds can be given away too; WHMCS itself checks no better.
+//   - The status, the intents and the step of the stored run are one multi-table UPDATE, and so are the password and the
+//     row that says it was made: neither stands without the other, and a row costs one round trip. Nothing is assigned
+//     from a column that the same statement sets, for MySQL does not say which comes first.
+//   - The claim ends with the move to ready: a process that dies right after it leaves none behind.
+//   - Claims are renewed by the hundred; where one row is locked, one by one.
 //   - The columns are looked up once, in one query, when the database is opened. WHMCS is closed source and grows: what
 //     is missing is named then, not in the middle of a deployment.
 //   - configuration.php is read by a tokenizer. Executing it would need PHP; a regular expression would read values out
