@@ -7,7 +7,8 @@ const (
 	RunSuccess = "success" // the pipeline's end was reached
 	RunWaiting = "waiting" // it waits on something that Message names
 	RunError   = "error"   // a row failed
-	RunOpen    = "running" // not ended; or its process died
+	RunOpen    = "running" // not ended; or its process died, and nobody has taken the service up again yet
+	RunCut     = "cut off" // its process died
 )
 
 // Run is one stored run of a service: what `vm log` shows.

@@ -138,6 +138,9 @@ func (s *Store) Runs(ctx context.Context, service int64) ([]kvm.Run, error) {
 		if err := rows.Scan(&r.ID, &r.Action, &r.Result, &from, &to, &message, &r.Repeats, &r.Started, &ended, &steps); err != nil {
 			return nil, fmt.Errorf("runs of service %d: %w", service, err)
 		}
+		if r.Result == kvm.RunOpen && len(out) > 0 { // a later one began, and no two run at once
+			r.Result = kvm.RunCut
+		}
 		r.From, r.To, r.Message, r.Ended = kvm.Status(from.String), kvm.Status(to.String), message.String, ended.Time
 		if steps.String != "" {
 			if err := json.Unmarshal([]byte(steps.String), &r.Steps); err != nil {

@@ -206,3 +206,15 @@ func TestAllocateLooksAgain(t *testing.T) {
 		t.Errorf("claims: %s", got)
 	}
 }
+
+// A run whose process died does not say for ever that it is running.
+func TestARunThatWasCutOff(t *testing.T) {
+	x := newShop(t)
+	open := func() *kvm.Run {
+		return &kvm.Run{ServiceID: 7, Action: "deploy", Result: kvm.RunOpen, From: kvm.Creation, To: kvm.SetIP, Started: time.Now()}
+	}
+	x.record(open(), open())
+	if got := x.runs(7); len(got) != 2 || got[0].Result != kvm.RunOpen || got[1].Result != kvm.RunCut {
+		t.Errorf("%+v", got)
+	}
+}
