@@ -62,7 +62,7 @@ func necessary(m *pvesim.Model) []need {
 	}
 	return []need{
 		{row: 3, call: "GET /cluster/resources", service: m.Read, once: true}, // where the template is
-		{row: 3, call: "GET /cluster/nextid", service: m.Read}, // whether the VMID is free
+		{row: 3, call: "GET /cluster/nextid", service: m.Read},                // whether the VMID is free
 		{row: 3, call: "POST " + vmPath + "/clone", service: m.Start, served: own, task: m.Fork + m.LinkedClone, storage: min(m.Allocate, m.LinkedClone), clone: true},
 		config(3),
 		put(5), config(5),

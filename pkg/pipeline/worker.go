@@ -10,7 +10,8 @@ func WithWorkers(ctx context.Context, workers chan struct{}) context.Context {
 }
 
 // Waiting runs wait, which does nothing but wait for what is not ours (a task of Proxmox, somebody else's slot), and lends
-// ctx's worker to others meanwhile. Its error is wait's.
+// ctx's worker to others meanwhile. Its error is wait's. The caller holds nothing that another service may wait for with
+// its worker in hand: all workers could be waiting for it then, and the caller for one of them.
 func Waiting(ctx context.Context, wait func() error) error {
 	workers, _ := ctx.Value(workersKey{}).(chan struct{})
 	if workers == nil {
