@@ -16,7 +16,7 @@ const (
 	downAge = time.Minute
 	// probeAfter is how long others wait for the first call before one of them probes: that call may be slow for reasons
 	// of its own.
-	probeAfter = 5 * time.Second
+	probeAfter = 500 * time.Millisecond
 	// probeTimeout is how long a probe may take.
 	probeTimeout = 10 * time.Second
 )
