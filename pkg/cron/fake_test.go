@@ -228,7 +228,7 @@ func newYard(t *testing.T, services ...int64) *yard {
 
 // rows makes the table, whose first row does do.
 func (y *yard) rows(do func(context.Context, *kvm.Service) (pipeline.Result, error)) {
-	y.Pipelines = []*pipeline.Pipeline{{Name: "Test", Action: "test", Steps: []pipeline.Step{
+	y.Pipelines = []*pipeline.Pipeline{{Name: "Test", Action: "test", InOrder: true, Steps: []pipeline.Step{
 		{Title: "One", From: "a", To: "b", Do: func(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
 			y.mu.Lock()
 			y.did = append(y.did, s.ID)

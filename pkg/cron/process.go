@@ -52,9 +52,9 @@ type Process struct {
 // pipelines are the tables by the statuses at which they have something to do.
 type pipelines map[kvm.Status]*pipeline.Pipeline
 
-// new says whether a service at status has not been begun: it wants what there may be too little of.
-func (t pipelines) new(status kvm.Status) bool {
-	return t[status] != nil && t[status].Steps[0].From == status
+// inOrder says whether a service at status has to pass its first row after the older ones.
+func (t pipelines) inOrder(status kvm.Status) bool {
+	return t[status] != nil && t[status].InOrder && t[status].Steps[0].From == status
 }
 
 // firstRow tells when the first row of a run is over. New services come one after the other that far, so that the oldest
@@ -137,7 +137,7 @@ func (p *Process) walk(ctx context.Context, list []kvm.Pending, table pipelines,
 	for i, item := range list {
 		places <- struct{}{}
 		begun := func() {}
-		if table.new(item.Status) {
+		if table.inOrder(item.Status) {
 			if before != nil {
 				<-before
 			}

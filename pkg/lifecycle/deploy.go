@@ -7,7 +7,7 @@ import (
 
 // Deploy is the table that makes an order a running VM. A status names the last completed row.
 func (l *Lifecycle) Deploy() *pipeline.Pipeline {
-	return &pipeline.Pipeline{Name: "Deploy", Action: "deploy", Check: l.check, Steps: []pipeline.Step{
+	return &pipeline.Pipeline{Name: "Deploy", Action: "deploy", InOrder: true, Check: l.check, Steps: []pipeline.Step{
 		{From: kvm.Creation, Title: "Allocate IP", To: kvm.SetIP, Do: l.row(l.allocateIP)},
 		{From: kvm.SetIP, Title: "Configure DNS records", To: kvm.SetDNS, Do: l.row(l.configureDNS)},
 		{From: kvm.SetDNS, Title: "Clone VM", To: kvm.Cloned, Do: l.row(l.cloneVM)},

@@ -182,8 +182,8 @@ func (c fusedCluster) Power(ctx context.Context, vm kvm.Owned) (power kvm.Power,
 	return power, lock, err
 }
 
-func (c fusedCluster) Firewall(ctx context.Context, vm kvm.Owned) (st kvm.FirewallState, err error) {
-	err = c.f.do("Firewall", func() error { st, err = c.Cluster.Firewall(ctx, vm); return err })
+func (c fusedCluster) Firewall(ctx context.Context, vm kvm.Owned, options bool) (st kvm.FirewallState, err error) {
+	err = c.f.do("Firewall", func() error { st, err = c.Cluster.Firewall(ctx, vm, options); return err })
 	return st, err
 }
 

@@ -58,7 +58,7 @@ func (l *Lifecycle) configureFirewall(ctx context.Context, s *kvm.Service) (pipe
 			addrs = append(addrs, a.Addr)
 		}
 	}
-	have, err := c.Firewall(ctx, vm)
+	have, err := c.Firewall(ctx, vm, !s.Fresh) // a fresh VM's are the template's
 	for try := 0; ; try++ {
 		if err != nil {
 			return pipeline.Result{}, err
@@ -89,7 +89,7 @@ func (l *Lifecycle) firewallAgain(ctx context.Context, c Cluster, vm kvm.Owned, 
 	_, ours := have.IPSets[ipSet]
 	switch {
 	case have.Rules > 0, len(have.IPSets) > 1, len(have.IPSets) == 1 && !(ours && filtered):
-		return c.Firewall(ctx, vm)
+		return c.Firewall(ctx, vm, true)
 	case filtered:
 		return c.FirewallAgain(ctx, vm, have, ipSet)
 	}

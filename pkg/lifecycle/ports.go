@@ -106,7 +106,8 @@ type (
 
 	// Firewaller reads and writes a VM's firewall.
 	Firewaller interface {
-		Firewall(ctx context.Context, vm kvm.Owned) (kvm.FirewallState, error)
+		// Firewall reads the sets and rules, and the options unless they are to be written whatever they are.
+		Firewall(ctx context.Context, vm kvm.Owned, options bool) (kvm.FirewallState, error)
 		// FirewallAgain is have with its options, and the entries of set where that is not "", read anew.
 		FirewallAgain(ctx context.Context, vm kvm.Owned, have kvm.FirewallState, set string) (kvm.FirewallState, error)
 		// SetFirewall writes the options. Firewall.AntiSpoof is no option of PVE's and is ignored.

@@ -41,6 +41,9 @@ type Pipeline struct {
 	Name   string // in the log's block: Deploy
 	Action string // in the log's sid line and the stored run: deploy
 	Steps  []Step
+	// InOrder says that the first row takes what there may be too little of: services pass it one after the other, the
+	// oldest order first. It must not wait for anything outside.
+	InOrder bool
 	// Check looks at the service before its block opens. A reason not to touch it (Proxmox has locked the VM) ends the
 	// run without a line.
 	Check func(ctx context.Context, s *kvm.Service) (reason string, err error)

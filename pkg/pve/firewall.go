@@ -12,8 +12,9 @@ import (
 )
 
 // Firewall reads the VM's firewall: options with Proxmox's defaults for what is not set, the sets with their entries (a
-// nomatch entry has a "!" in front), and the number of rules. Options.AntiSpoof stays false: it is no option.
-func (c *Client) Firewall(ctx context.Context, o kvm.Owned) (kvm.FirewallState, error) {
+// nomatch entry has a "!" in front), and the number of rules. Options.AntiSpoof stays false: it is no option. With options
+// false they are not read.
+func (c *Client) Firewall(ctx context.Context, o kvm.Owned, options bool) (kvm.FirewallState, error) {
 	var st kvm.FirewallState
 	vm, err := target(o)
 	if err != nil {
@@ -22,8 +23,10 @@ func (c *Client) Firewall(ctx context.Context, o kvm.Owned) (kvm.FirewallState, 
 	fail := func(err error) (kvm.FirewallState, error) {
 		return kvm.FirewallState{}, onVM(vm, "reading the firewall", err)
 	}
-	if err := c.readOptions(ctx, vm, &st); err != nil {
-		return fail(err)
+	if options {
+		if err := c.readOptions(ctx, vm, &st); err != nil {
+			return fail(err)
+		}
 	}
 	var sets []struct {
 		Name text `json:"name"`

@@ -23,7 +23,7 @@ func TestFirewall(t *testing.T) {
 		"GET " + fw + "/ipset/empty": {`[]`},
 		"GET " + fw + "/rules":       {`[{"pos":0},{"pos":1}]`},
 	}.serve(t)
-	got, err := client.Firewall(t.Context(), o)
+	got, err := client.Firewall(t.Context(), o, true)
 	want := kvm.FirewallState{Digest: "d", Rules: 2,
 		Options: kvm.Firewall{Enable: true, PolicyIn: "ACCEPT", PolicyOut: "ACCEPT", LogIn: "nolog", LogOut: "info", NDP: true, MACFilter: true},
 		IPSets:  map[string][]string{"ipfilter-net0": {"192.0.2.50", "2001:db8::/64", "!198.51.100.0/24"}, "empty": {}}}
@@ -33,7 +33,7 @@ func TestFirewall(t *testing.T) {
 	_, client = script{
 		"GET " + fw + "/options": {`[]`}, "GET " + fw + "/ipset": {`[]`}, "GET " + fw + "/rules": {`[]`},
 	}.serve(t)
-	got, err = client.Firewall(t.Context(), o)
+	got, err = client.Firewall(t.Context(), o, true)
 	unset := kvm.Firewall{DHCP: true, NDP: true, MACFilter: true, PolicyIn: "DROP", PolicyOut: "ACCEPT", LogIn: "nolog", LogOut: "nolog"}
 	if err != nil || got.Options != unset {
 		t.Errorf("nothing set: %+v, %v", got.Options, err)
@@ -41,7 +41,7 @@ func TestFirewall(t *testing.T) {
 	_, client = script{
 		"GET " + fw + "/options": {`{}`}, "GET " + fw + "/ipset": {"403 Permission check failed (/vms/110, VM.Audit)"},
 	}.serve(t)
-	if got, err := client.Firewall(t.Context(), o); !errors.Is(err, kvm.ErrDenied) || got.IPSets != nil {
+	if got, err := client.Firewall(t.Context(), o, true); !errors.Is(err, kvm.ErrDenied) || got.IPSets != nil {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

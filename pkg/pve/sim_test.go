@@ -170,7 +170,7 @@ func TestDeployOnASimulatedCluster(t *testing.T) {
 			if err := c.SetIPSet(ctx, o, "ipfilter-net0", false, nil, addrs[:1]); err != nil {
 				t.Errorf("a set and an entry that exist: %v", err)
 			}
-			st, err := c.Firewall(ctx, o)
+			st, err := c.Firewall(ctx, o, true)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -185,7 +185,7 @@ func TestDeployOnASimulatedCluster(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			st, err = c.Firewall(ctx, o)
+			st, err = c.Firewall(ctx, o, true)
 			if err != nil || st.Options != f || st.Rules != 3 || !slices.Equal(st.IPSets["ipfilter-net0"], []string{"2001:db8::50"}) {
 				t.Errorf("%+v, %v", st, err)
 			}
@@ -197,7 +197,7 @@ func TestDeployOnASimulatedCluster(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if st, err = c.Firewall(ctx, o); err != nil || st.Rules != 0 || len(st.IPSets) != 0 {
+			if st, err = c.Firewall(ctx, o, true); err != nil || st.Rules != 0 || len(st.IPSets) != 0 {
 				t.Errorf("%+v, %v", st, err)
 			}
 

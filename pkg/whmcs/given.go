@@ -2,13 +2,12 @@ package whmcs
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"net/netip"
 	"strings"
 	"sync"
 	"time"
-
-	"database/sql"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 )
