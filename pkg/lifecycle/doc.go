@@ -28,8 +28,8 @@
 //   - A VM starts with its node only from the cloud-init row on, which sets the last that it needs for its first boot. A
 //     node that reboots in the middle would else start it without its addresses, and the start row find it running.
 //   - Slots (clones of a node, clones to a storage that nodes share) are counted in the database, and queued for in this
-//     process, the oldest order first. While others hold them all, a process goes on trying only as long as one of its own
-//     services has had one within half a minute: the ticks of later minutes end, and leave the queue to the one at work.
+//     process, the oldest order first. While others hold them all, a process goes on trying as long as one of its own
+//     services has had one within cron.wait: then its tick ends, and leaves the queue to those at work.
 //   - onboot stays off until the guest knows its addresses and password: a node that reboots in the middle of a deployment
 //     would start the VM half made, and its first boot cannot be repeated. The cloud-init row switches it on.
 //   - A node that the product names is waited for when it does not answer; one that is known to be offline is not.

@@ -11,13 +11,8 @@ import (
 	"github.com/puqkvm/puqkvm/pkg/pipeline"
 )
 
-const (
-	// slotPoll is the pause between two tries for a slot that another process holds.
-	slotPoll = 2 * time.Second
-	// slotPatience is how long a process goes on trying while others hold every slot and none of its own services has had
-	// one. So the ticks of each minute do not pile up behind one that has the slots in use.
-	slotPatience = 30 * time.Second
-)
+// slotPoll is the pause between two tries for a slot that another process holds.
+const slotPoll = 2 * time.Second
 
 // queues are where the services of this process wait for slots, the oldest order first, so that only as many as there are
 // slots ask the database.
@@ -109,7 +104,7 @@ func (q *queue) unused(now time.Time) time.Duration {
 }
 
 // slot takes one of n slots of kind at place (a node, a storage) for s: in the queue of this process first, then in the
-// database. Where others hold them all for longer than slotPatience it is kvm.ErrBusy. The slot in the database stays
+// database. Where others hold them all, and no service of this process has had one for cron.wait, it is kvm.ErrBusy. The slot in the database stays
 // until FreeSlot: it counts the task, not the process. leave gives up the turn within this process.
 func (l *Lifecycle) slot(ctx context.Context, s *kvm.Service, kind, place string, n int) (leave func(), err error) {
 	q := l.queues.of(fmt.Sprintf("%d/%s/%s", s.Row.ServerID, kind, place), n, l.Clock.Now())
@@ -120,7 +115,7 @@ func (l *Lifecycle) slot(ctx context.Context, s *kvm.Service, kind, place string
 	}
 	for {
 		ok, err := l.Store.TakeSlot(ctx, s, kind, place, n, turn)
-		if err == nil && !ok && q.unused(l.Clock.Now()) >= slotPatience {
+		if err == nil && !ok && q.unused(l.Clock.Now()) >= l.Settings.Wait {
 			err = kvm.Errorf(kvm.ErrBusy, "one of the %d %s slots of %s, which others have in use", n, kind, place)
 		}
 		if err == nil && !ok {
