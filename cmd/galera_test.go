@@ -52,7 +52,8 @@ func TestGalera(t *testing.T) {
 	w.eventually("node 2 has joined again", two.synced)
 	t.Logf("node 2 was a member again %v after its death", lostNode.since())
 	b = two.cron()
-	w.eventually("each host has work in hand again", func() bool { return len(two.held(b)) > 0 && len(three.held(c)) > 0 })
+	// What the others have in hand, and what the dead one's claims still hold, host 2 leaves alone: it may have none.
+	w.eventually("host 3 has work in hand", func() bool { return len(three.held(c)) > 0 })
 	inHand = append(inHand, three.held(c)...)
 	lostProcess := three.orphan(c, "cron process 3 is killed", c.kill)
 	w.crontab(hosts, a, b)
