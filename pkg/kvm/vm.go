@@ -68,7 +68,12 @@ type VM struct {
 	CloudDrive  string // slot of the cloud-init drive, "" = none
 	NIC         *NIC   // net0
 	CIUser      string
-	Keys        map[string]string // every key as PVE gave it, cipassword hidden by PVE itself
+	IPConfig    IPConfig // ipconfig0; zero = none, or odd
+	// IPConfigOdd: ipconfig0 is there and says something that IPConfig cannot hold.
+	IPConfigOdd  bool
+	Nameservers  []netip.Addr // nil also where one of them is no address
+	SearchDomain string
+	Keys         map[string]string // every key as PVE gave it, cipassword hidden by PVE itself
 }
 
 // Disk is a drive that is no CD.
@@ -176,7 +181,7 @@ type IPConfig struct {
 	DHCP4    bool
 	Addr6    netip.Prefix
 	Gateway6 netip.Addr
-	DHCP6    bool
+	DHCP6    bool // or auto (SLAAC), which is written as DHCP
 }
 
 // FirewallState is a VM's firewall as it was read.

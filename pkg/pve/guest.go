@@ -3,7 +3,6 @@ package pve
 import (
 	"context"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 
@@ -94,37 +93,4 @@ func sshKeys(s string) string {
 		}
 	}
 	return strings.ReplaceAll(url.QueryEscape(strings.Join(lines, "\n")), "+", "%20")
-}
-
-// ipconfig is the value of ipconfig0, "" for neither address nor DHCP.
-func ipconfig(c kvm.IPConfig) (string, error) {
-	var parts []string
-	for _, f := range []struct {
-		ip, gw  string
-		dhcp    bool
-		addr    netip.Prefix
-		gateway netip.Addr
-		v4      bool
-	}{
-		{"ip", "gw", c.DHCP4, c.Addr4, c.Gateway4, true},
-		{"ip6", "gw6", c.DHCP6, c.Addr6, c.Gateway6, false},
-	} {
-		switch {
-		case f.dhcp && (f.addr.IsValid() || f.gateway.IsValid()):
-			return "", kvm.Errorf(kvm.ErrInvalid, "%s cannot be both DHCP and %s", f.ip, f.addr)
-		case f.dhcp:
-			parts = append(parts, f.ip+"=dhcp")
-		case !f.addr.IsValid() && f.gateway.IsValid():
-			return "", kvm.Errorf(kvm.ErrInvalid, "the gateway %s needs an address", f.gateway)
-		case f.addr.IsValid():
-			if f.addr.Addr().Is4() != f.v4 || f.gateway.IsValid() && f.gateway.Is4() != f.v4 {
-				return "", kvm.Errorf(kvm.ErrInvalid, "%s=%s with the gateway %s mixes the families", f.ip, f.addr, f.gateway)
-			}
-			parts = append(parts, f.ip+"="+f.addr.String())
-			if f.gateway.IsValid() {
-				parts = append(parts, f.gw+"="+f.gateway.String())
-			}
-		}
-	}
-	return strings.Join(parts, ","), nil
 }

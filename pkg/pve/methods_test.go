@@ -18,12 +18,12 @@ func TestVM(t *testing.T) {
 	vm.Keys = nil
 	want := &kvm.VM{VMID: 110, Node: "pve1", Name: "vps-1-2", Description: "puqkvm:x:2", UUID: "86c5cc9f-ec8f-48e1-a587-87fd8616737e",
 		Digest: "d1", Cores: 2, Sockets: 1, VCPUs: 1, Memory: 2048, Boot: []string{"ide2", "scsi0", "net0"}, SystemSlot: "scsi0",
-		CloudDrive: "ide0", CIUser: "old", NIC: &kvm.NIC{Model: "virtio", MAC: "BC:24:11:79:62:F8", Bridge: "vmbr0"},
+		CloudDrive: "ide0", CIUser: "old", SearchDomain: "example.test", NIC: &kvm.NIC{Model: "virtio", MAC: "BC:24:11:79:62:F8", Bridge: "vmbr0"},
 		Disks: []kvm.Disk{
 			{Slot: "scsi0", Volume: "local:110/vm-110-disk-0.qcow2", Storage: "local", Size: 10 << 30, Limits: kvm.Limits{ReadIOPS: 9}},
 			{Slot: "scsi1", Volume: "local:110/vm-110-disk-1.qcow2", Storage: "local", Size: 1 << 30},
 		}}
-	if d := cmp.Diff(want, vm); d != "" {
+	if d := cmp.Diff(want, vm, addresses()); d != "" {
 		t.Error(d)
 	}
 }

@@ -2,9 +2,12 @@ package pve
 
 import (
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 )
@@ -47,6 +50,11 @@ const testConfig = `{"name":"vps-1-2","description":"puqkvm:x:2\n","smbios1":"uu
 	"ide0":"local:110/vm-110-cloudinit.qcow2,media=cdrom","scsi0":"local:110/vm-110-disk-0.qcow2,discard=on,iops_rd=9,size=10G",
 	"scsi1":"local:110/vm-110-disk-1.qcow2,size=1G","net0":"virtio=BC:24:11:79:62:F8,bridge=vmbr0,queues=2","balloon":4096,
 	"ciuser":"old","searchdomain":"example.test","template":0,"cipassword":"**********"}`
+
+// addresses lets cmp compare what holds addresses.
+func addresses() cmp.Option {
+	return cmp.Options{cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })}
+}
 
 // owned is VM 110 on pve1 with the given configuration, proved.
 func owned(t *testing.T, config string) kvm.Owned {

@@ -224,10 +224,10 @@ func TestDeployOnASimulatedCluster(t *testing.T) {
 			vm := o.VM()
 			nic.MAC = mac
 			want := &kvm.VM{VMID: 100, Node: "pve2", Name: "vps-1-2", Description: "puqkvm:x:2", UUID: vm.UUID, Digest: vm.Digest, Cores: 2, Sockets: 1,
-				Memory: 2048, OnBoot: true, Boot: []string{"scsi0"}, SystemSlot: "scsi0", CloudDrive: "ide2", NIC: &nic, CIUser: "bob", Keys: vm.Keys,
+				Memory: 2048, OnBoot: true, Boot: []string{"scsi0"}, SystemSlot: "scsi0", CloudDrive: "ide2", NIC: &nic, CIUser: "bob", Nameservers: addrs, IPConfig: kvm.IPConfig{Addr4: netip.MustParsePrefix("192.0.2.50/24"), Gateway4: netip.MustParseAddr("192.0.2.1")}, Keys: vm.Keys,
 				Disks: []kvm.Disk{{Slot: "scsi0", Volume: vm.Disks[0].Volume, Storage: "nfs", Size: 10 << 30, Limits: limits},
 					{Slot: "scsi1", Volume: vm.Disks[1].Volume, Storage: "nfs", Size: 3 << 30}}}
-			if d := cmp.Diff(want, vm); d != "" {
+			if d := cmp.Diff(want, vm, addresses()); d != "" {
 				t.Error(d)
 			}
 			if _, there := vm.Keys["searchdomain"]; there || vm.Keys["cipassword"] != "**********" || vm.Keys["nameserver"] != "192.0.2.50 2001:db8::50" ||

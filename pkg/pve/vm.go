@@ -77,6 +77,10 @@ func decodeVM(node string, vmid int, raw map[string]json.RawMessage) (*kvm.VM, e
 			return nil, fmt.Errorf("net0: %w", err)
 		}
 	}
+	var plain bool
+	vm.IPConfig, plain = parseIPConfig(all["ipconfig0"])
+	vm.IPConfigOdd = !plain
+	vm.Nameservers, vm.SearchDomain = parseNameservers(all["nameserver"]), all["searchdomain"]
 	return vm, drives(vm)
 }
 
