@@ -125,10 +125,14 @@ func (c *Client) once(ctx context.Context, method, path string, p params, t *tic
 	return body.answer, nil
 }
 
-// check refuses what must never be sent: an empty value (it would set a key to nothing), an empty name in the path.
+// check refuses what must never be sent: an empty value (it would set a key to nothing), and in the path an empty name or
+// one of dots, by which something in front of Proxmox could make the call another's: DELETE of a snapshot ".." is DELETE
+// of the VM.
 func (p params) check(method, path string) error {
-	if strings.Contains(path, "//") || strings.HasSuffix(path, "/") {
-		return kvm.Errorf(kvm.ErrInvalid, "%s %s: a name in the path is empty", method, path)
+	for name := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
+		if name == "" || name == "." || name == ".." {
+			return kvm.Errorf(kvm.ErrInvalid, "%s %s: a name in the path is empty or dots", method, path)
+		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(p)) {
 		if p[key] == "" {
