@@ -56,6 +56,7 @@ type Client struct {
 	peers    *peers
 	user     string
 	version  shared[Version]
+	name     shared[string]
 	snapshot shared[map[int]kvm.Place]
 	nodes    shared[[]kvm.Node]
 	stores   *sharedBy[[]kvm.Storage]
@@ -102,6 +103,7 @@ func New(o Options) (*Client, error) {
 		secret:   o.Secret,
 		user:     o.User,
 		version:  newShared[Version](),
+		name:     newShared[string](),
 		snapshot: newShared[map[int]kvm.Place](),
 		nodes:    newShared[[]kvm.Node](),
 		stores:   newSharedBy[[]kvm.Storage](),

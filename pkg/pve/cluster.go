@@ -126,26 +126,6 @@ func (c *Client) Free(ctx context.Context, vmid int) (bool, error) {
 	return true, nil
 }
 
-// Quorate says whether the cluster has a quorum. A single node without a cluster is quorate. It needs Sys.Audit on /.
-func (c *Client) Quorate(ctx context.Context) (bool, error) {
-	var rows []struct {
-		Type    text `json:"type"`
-		Quorate flag `json:"quorate"`
-	}
-	if err := c.get(ctx, "/cluster/status", nil, &rows); err != nil {
-		return false, err
-	}
-	if len(rows) == 0 {
-		return false, kvm.Errorf(kvm.ErrUnreachable, "GET /cluster/status: the answer is empty")
-	}
-	for _, r := range rows {
-		if r.Type == "cluster" {
-			return bool(r.Quorate), nil
-		}
-	}
-	return true, nil
-}
-
 // Nodes are the cluster's nodes, by name, by an answer that is at most Options.SnapshotAge old. FreeRAM is 0 where the
 // token may not see it (Sys.Audit on the node). The list is shared: it must not be changed.
 func (c *Client) Nodes(ctx context.Context) ([]kvm.Node, error) {

@@ -114,13 +114,12 @@ func TestFree(t *testing.T) {
 	}
 }
 
-func TestNodesStoragesVersionQuorum(t *testing.T) {
+func TestNodesStoragesVersion(t *testing.T) {
 	s, c := script{
 		"GET /nodes": {`[{"node":"pve2","status":"offline"},{"node":"pve1","status":"online","mem":1000,"maxmem":"4000"}]`},
 		"GET /nodes/pve1/storage": {`[{"storage":"nfs","type":"nfs","content":"images,iso","shared":1,"active":1,"avail":5},
 			{"storage":"local","type":"dir","content":"images","shared":0,"active":0,"avail":"7"}]`},
-		"GET /version":        {`{"version":"7.4-17","release":"7.4"}`},
-		"GET /cluster/status": {`[{"type":"cluster","quorate":0},{"type":"node","online":1}]`, `[{"type":"node"}]`, `[]`},
+		"GET /version": {`{"version":"7.4-17","release":"7.4"}`},
 	}.serve(t)
 	nodes, err := c.Nodes(t.Context())
 	if d := cmp.Diff([]kvm.Node{{Name: "pve1", Online: true, FreeRAM: 3000}, {Name: "pve2"}}, nodes); err != nil || d != "" {
@@ -138,14 +137,6 @@ func TestNodesStoragesVersionQuorum(t *testing.T) {
 	}
 	if got := s.requests(); len(got) != 3 || got[1] != "GET /nodes/pve1/storage?content=images&enabled=1" {
 		t.Errorf("%q", got)
-	}
-	for i, want := range []bool{false, true} {
-		if q, err := c.Quorate(t.Context()); q != want || err != nil {
-			t.Errorf("%d: %v, %v", i, q, err)
-		}
-	}
-	if _, err := c.Quorate(t.Context()); !errors.Is(err, kvm.ErrUnreachable) {
-		t.Errorf("an empty list proves a quorum: %v", err)
 	}
 	for version, want := range map[string]string{"8.4.21": "8.4.21", "9.2": "9.2.0", "9.0~beta": "9.0.0"} {
 		_, c := script{"GET /version": {`{"version":"` + version + `"}`}}.serve(t)
