@@ -77,14 +77,17 @@ type class struct {
 
 // classes are Proxmox's own words, from the source and recordings of qemu-server 7.4 to 9.2. The first match counts.
 var classes = []class{
-	{kvm.ErrUnknown, pattern.New(`^unexpected status|^interrupted by signal|^received interrupt|^no such task`)},
+	{kvm.ErrUnknown, pattern.New(`^unexpected status|^interrupted by signal|^received interrupt|^no such task|` +
+		`'guest-set-user-password' failed - got timeout`)},
 	{kvm.ErrChanged, pattern.New(`checksum miss?match|detected modified configuration`)},
 	{kvm.ErrUnreachable, pattern.New(`no quorum|cluster not ready|^hostname lookup '.*' failed`)},
 	{kvm.ErrBusy, pattern.New(`VM is locked|can't lock file .*got timeout|cfs-lock .* error|got lock (request )?timeout|can't a(c)?quire lock`)},
 	{kvm.ErrNotHere, pattern.New(`Configuration file '.*' does not exist|unable to find configuration file for VM|no such VM\b`)},
 	{kvm.ErrTaken, pattern.New(`unable to create VM \d+: config file already exists|\bVM \d+ already exists`)},
 	{kvm.ErrState, pattern.New(`VM \d+ already running|VM \d+ (is )?not running|VM quit/powerdown failed|` +
-		`VM \d+ is running - destroy failed|unable to restore VM \d+ - vm is running|can't migrate running VM|hotplug problem`)},
+		`VM \d+ is running - destroy failed|unable to restore VM \d+ - vm is running|can't migrate running VM|hotplug problem|` +
+		`^No QEMU guest agent configured|^QEMU guest agent is not running|unable to connect to VM \d+ qga socket`)},
+	{kvm.ErrNotFound, pattern.New(`^snapshot '.*' does not exist`)},
 	{kvm.ErrDenied, pattern.New(`^Permission check failed|permission denied`)},
 	{kvm.ErrInvalid, pattern.New(`SSH public key validation error|^no options specified|^invalid bootorder`)},
 	{kvm.ErrPermanent, pattern.New(`(?i)` + strings.Join([]string{
@@ -94,7 +97,7 @@ var classes = []class{
 		`storage '.*' (does not exist|is not available|is disabled|is not online)`, `storage '.*' does not (support|contain)`,
 		`volume '.*' does not exist`, `disk '.*' does not exist`, `can't resize a cdrom`,
 		`not enough (free )?space`, `no space left`, `out of space`, `insufficient free space`,
-		`protection mode enabled`, `only root (can|may)`,
+		`protection mode enabled`, `cannot remove protected volume`, `only root (can|may)`, `^Agent error:`,
 		`local cdrom image`, `non-migratable`, `can't live migrate`,
 		`snapshot feature is not available`, `used in HA resources and purge`,
 	}, "|"))},

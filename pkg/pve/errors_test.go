@@ -13,7 +13,7 @@ import (
 
 var classNames = map[string]error{
 	"auth": kvm.ErrAuth, "denied": kvm.ErrDenied, "invalid": kvm.ErrInvalid, "busy": kvm.ErrBusy, "unreachable": kvm.ErrUnreachable,
-	"unknown": kvm.ErrUnknown, "nothere": kvm.ErrNotHere, "taken": kvm.ErrTaken, "changed": kvm.ErrChanged, "state": kvm.ErrState,
+	"unknown": kvm.ErrUnknown, "nothere": kvm.ErrNotHere, "taken": kvm.ErrTaken, "changed": kvm.ErrChanged, "state": kvm.ErrState, "notfound": kvm.ErrNotFound,
 	"permanent": kvm.ErrPermanent, "none": nil,
 }
 

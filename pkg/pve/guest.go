@@ -94,3 +94,18 @@ func sshKeys(s string) string {
 	}
 	return strings.ReplaceAll(url.QueryEscape(strings.Join(lines, "\n")), "+", "%20")
 }
+
+// SetGuestPassword sets user's password in the running guest, by its agent, at once and without a task. It is no part of the
+// configuration: cloud-init does not know of it.
+//
+// kvm.ErrState: the VM does not run, or its agent is not enabled or does not answer; nothing was done. kvm.ErrPermanent: the
+// guest refused, since it has no such user or forbids the command. kvm.ErrDenied: VM.Monitor (PVE 7 and 8) or
+// VM.GuestAgent.Unrestricted (9) is missing. Proxmox takes 5 to 1024 characters (kvm.ErrInvalid otherwise).
+func (c *Client) SetGuestPassword(ctx context.Context, o kvm.Owned, user string, password kvm.Secret) error {
+	vm, err := target(o)
+	if err != nil {
+		return err
+	}
+	p := params{"username": user, "password": password.Reveal()}
+	return onVM(vm, "setting the guest's password", c.do(ctx, http.MethodPost, guest(vm, "agent", "set-user-password"), p))
+}

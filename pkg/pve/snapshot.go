@@ -1,0 +1,67 @@
+package pve
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
+)
+
+// Snapshots are the VM's snapshots, the oldest first. It needs VM.Audit.
+func (c *Client) Snapshots(ctx context.Context, o kvm.Owned) ([]kvm.Snapshot, error) {
+	vm, err := target(o)
+	if err != nil {
+		return nil, err
+	}
+	var rows []struct {
+		Name        text    `json:"name"`
+		Description text    `json:"description"`
+		Time        integer `json:"snaptime"`
+		Parent      text    `json:"parent"`
+		RAM         flag    `json:"vmstate"`
+		State       text    `json:"snapstate"`
+	}
+	if err := c.get(ctx, guest(vm, "snapshot"), nil, &rows); err != nil {
+		return nil, onVM(vm, "listing the snapshots", err)
+	}
+	var out []kvm.Snapshot
+	for _, r := range rows {
+		if r.Name == "" || r.Name == "current" { // the last row is the present
+			continue
+		}
+		out = append(out, kvm.Snapshot{Name: string(r.Name), Description: strings.TrimRight(string(r.Description), " \t\r\n"),
+			Time: unix(r.Time), Parent: string(r.Parent), RAM: bool(r.RAM), State: string(r.State)})
+	}
+	slices.SortFunc(out, func(a, b kvm.Snapshot) int { return cmp.Or(a.Time.Compare(b.Time), strings.Compare(a.Name, b.Name)) })
+	return out, nil
+}
+
+// unix is a time as Proxmox tells it, zero where it does not.
+func unix(seconds integer) time.Time {
+	if seconds == 0 {
+		return time.Time{}
+	}
+	return time.Unix(int64(seconds), 0).UTC()
+}
+
+var snapshotName = pattern.New(`^[A-Za-z][A-Za-z0-9_-]+$`)
+
+// DeleteSnapshot removes a snapshot; those that build upon it stay. kvm.ErrNotFound: there is none of that name, which the
+// task says. One that fails on the way leaves the lock snapshot-delete on the VM, which only an administrator can take
+// away.
+func (c *Client) DeleteSnapshot(ctx context.Context, o kvm.Owned, name string) (kvm.UPID, error) {
+	vm, err := target(o)
+	if err != nil {
+		return "", err
+	}
+	if !snapshotName.MatchString(name) {
+		return "", kvm.Errorf(kvm.ErrInvalid, "VM %d on %s: %.60q cannot be the name of a snapshot", vm.VMID, vm.Node, name)
+	}
+	id, err := c.task(ctx, http.MethodDelete, guest(vm, "snapshot", name), nil)
+	return id, onVM(vm, "deleting the snapshot "+name, err)
+}
