@@ -56,7 +56,10 @@ type taskStatus struct {
 	Exit   text `json:"exitstatus"`
 }
 
-var warnings = pattern.New(`^WARNINGS: \d+$`)
+var (
+	warnings   = pattern.New(`^WARNINGS: \d+$`)
+	goneVolume = pattern.New(`^volume '.*' does not exist`)
+)
 
 // Wait follows the task until it has ended: nil for OK and WARNINGS, else a *TaskError with the end of its log, which is
 // kvm.ErrUnknown where the task was killed and so did not say what it had done. It gives up after limit with
@@ -121,7 +124,7 @@ func passing(err error) bool {
 }
 
 func (c *Client) ended(ctx context.Context, u upid, id kvm.UPID, exit string) error {
-	if exit == "OK" || warnings.MatchString(exit) {
+	if exit == "OK" || warnings.MatchString(exit) || u.Type == "imgdel" && goneVolume.MatchString(exit) {
 		return nil
 	}
 	if exit == "" {
@@ -138,10 +141,9 @@ func (c *Client) ended(ctx context.Context, u upid, id kvm.UPID, exit string) er
 // tail is the end of a task's log, without what the exit status says anyway. A log that cannot be read has none: the
 // task's failure is what matters.
 func (c *Client) tail(ctx context.Context, u upid, id kvm.UPID, exit string) []string {
-	at := path("nodes", u.Node, "tasks", id, "log")
-	lines, total := c.log(ctx, at, 0)
-	if total > logLines {
-		lines, _ = c.log(ctx, at, total-20)
+	lines, err := c.logEnd(ctx, u, id, logLines, 20)
+	if err != nil {
+		return nil
 	}
 	var out []string
 	for _, l := range lines {
@@ -154,19 +156,48 @@ func (c *Client) tail(ctx context.Context, u upid, id kvm.UPID, exit string) []s
 	return out[max(0, len(out)-tailLines):]
 }
 
-func (c *Client) log(ctx context.Context, at string, start int) (lines []string, total int) {
-	a, err := c.call(ctx, http.MethodGet, at, params{"start": strconv.Itoa(start), "limit": strconv.Itoa(logLines)})
+// TaskLog are the last n lines of a task's log, of a running task as far as it has come. kvm.ErrNotFound: there is no log,
+// or no such task.
+func (c *Client) TaskLog(ctx context.Context, id kvm.UPID, n int) ([]string, error) {
+	u, err := parseUPID(string(id))
 	if err != nil {
-		return nil, 0
+		return nil, err
+	}
+	n = max(n, 1)
+	lines, err := c.logEnd(ctx, u, id, n, n)
+	if err != nil {
+		return nil, fmt.Errorf("the log of %s: %w", u.what(), err)
+	}
+	for i := range lines {
+		lines[i] = oneLine(lines[i])
+	}
+	return lines, nil
+}
+
+// logEnd is the whole log where it has no more than whole lines, else its last n, by a second request: only the answer says
+// how long a log is.
+func (c *Client) logEnd(ctx context.Context, u upid, id kvm.UPID, whole, n int) ([]string, error) {
+	at := path("nodes", u.Node, "tasks", id, "log")
+	lines, total, err := c.log(ctx, at, 0, whole)
+	if err == nil && total > whole {
+		lines, _, err = c.log(ctx, at, total-n, n)
+	}
+	return lines, err
+}
+
+func (c *Client) log(ctx context.Context, at string, start, limit int) (lines []string, total int, err error) {
+	a, err := c.call(ctx, http.MethodGet, at, params{"start": strconv.Itoa(start), "limit": strconv.Itoa(limit)})
+	if err != nil {
+		return nil, 0, err
 	}
 	var rows []struct {
 		Text text `json:"t"`
 	}
 	if json.Unmarshal(a.Data, &rows) != nil { // an object: there is no log file
-		return nil, 0
+		return nil, 0, kvm.Errorf(kvm.ErrNotFound, "GET %s: there is no log", at)
 	}
 	for _, r := range rows {
 		lines = append(lines, string(r.Text))
 	}
-	return lines, int(a.Total)
+	return lines, int(a.Total), nil
 }
