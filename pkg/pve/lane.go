@@ -47,7 +47,8 @@ func servedBy(method, path string) (node string, served bool) {
 	switch {
 	case strings.Contains(path, "/firewall/"):
 		return "", write
-	case write, strings.Contains(path, "/tasks/"), strings.Contains(path, "/status/"), strings.HasSuffix(path, "/storage"):
+	case write, strings.Contains(path, "/tasks/"), strings.Contains(path, "/status/"), strings.HasSuffix(path, "/storage"),
+		strings.HasSuffix(path, "/content"), strings.HasSuffix(path, "/snapshot"), strings.HasSuffix(path, "/extractconfig"):
 		return nodeOf(path), true
 	}
 	return "", false

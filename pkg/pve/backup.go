@@ -1,0 +1,125 @@
+package pve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/pve/pattern"
+)
+
+// BackupStorages are the enabled storages that node sees and that may hold backups, also those that are not active now.
+// Those that the token may not see (Datastore.Audit or Datastore.AllocateSpace) are missing without an error.
+func (c *Client) BackupStorages(ctx context.Context, node string) ([]kvm.Storage, error) {
+	return c.storages(ctx, node, "backup")
+}
+
+// Backups are the backups on a storage, as node sees it, that were made of a VM with this VMID, the oldest first, with no
+// UUID yet. Those that the token may not see are missing without an error: it needs Datastore.AllocateSpace on the storage
+// and VM.Backup on the VMID. Proxmox reads the whole storage for it, which may take long.
+func (c *Client) Backups(ctx context.Context, node, storage string, vmid int) ([]kvm.Backup, error) {
+	var rows []struct {
+		Volume    text    `json:"volid"`
+		VMID      integer `json:"vmid"`
+		Time      integer `json:"ctime"`
+		Size      integer `json:"size"`
+		Format    text    `json:"format"`
+		Notes     text    `json:"notes"`
+		Protected flag    `json:"protected"`
+	}
+	p := params{"content": "backup", "vmid": strconv.Itoa(vmid)}
+	if err := c.get(ctx, path("nodes", node, "storage", storage, "content"), p, &rows); err != nil {
+		return nil, fmt.Errorf("the backups of VM %d on the storage %s of %s: %w", vmid, storage, node, err)
+	}
+	var out []kvm.Backup
+	for _, r := range rows {
+		if int(r.VMID) != vmid || !strings.HasPrefix(string(r.Volume), storage+":") {
+			continue
+		}
+		out = append(out, kvm.Backup{Volume: string(r.Volume), Storage: storage, Node: node, VMID: vmid, Time: unix(r.Time),
+			Size: int64(r.Size), Format: string(r.Format), Notes: string(r.Notes), Protected: bool(r.Protected)})
+	}
+	slices.SortStableFunc(out, func(a, b kvm.Backup) int { return a.Time.Compare(b.Time) })
+	return out, nil
+}
+
+// Inside reads the configuration in the backup and sets b.UUID, which stays "" where it has none, and with every error:
+// kvm.ErrPermanent where the volume is gone.
+func (c *Client) Inside(ctx context.Context, b *kvm.Backup) error {
+	b.UUID = ""
+	var config text
+	err := c.get(ctx, path("nodes", b.Node, "vzdump", "extractconfig"), params{"volume": b.Volume}, &config)
+	if err == nil {
+		b.UUID, err = archivedUUID(string(config))
+	}
+	if err != nil {
+		return fmt.Errorf("reading the configuration in the backup %s: %w", b.Volume, err)
+	}
+	return nil
+}
+
+var uuidPattern = pattern.New(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+
+// archivedUUID is the SMBIOS UUID of a configuration in a backup, "" where it has none. It stands in the main section, the
+// first; [snapshot] and [PENDING] sections follow, and lines with "#" are the VM's description. What is no configuration,
+// or names more than one UUID, is an error.
+func archivedUUID(config string) (string, error) {
+	found, options := "", 0
+	for line := range strings.Lines(config) {
+		if strings.HasPrefix(line, "[") {
+			break
+		}
+		key, value, ok := strings.Cut(line, ":")
+		if !ok || strings.HasPrefix(line, "#") {
+			continue
+		}
+		options++
+		if key != "smbios1" {
+			continue
+		}
+		p, err := parsePairs(strings.TrimSpace(value), "")
+		if err != nil {
+			return "", fmt.Errorf("smbios1: %w", err)
+		}
+		uuid, ok := p.get("uuid")
+		switch {
+		case !ok:
+		case !uuidPattern.MatchString(uuid):
+			return "", fmt.Errorf("smbios1: %.60q is no UUID", uuid)
+		case found != "" && !strings.EqualFold(found, uuid):
+			return "", fmt.Errorf("smbios1: it names two UUIDs, %s and %s", found, uuid)
+		default:
+			found = uuid
+		}
+	}
+	if options == 0 {
+		return "", errors.New("it is empty, or no configuration")
+	}
+	return found, nil
+}
+
+// DeleteBackup removes a backup. One that is gone already is no error, neither here nor to Wait. kvm.ErrPermanent: it is
+// protected. The UPID is "" where nothing is left to wait for.
+func (c *Client) DeleteBackup(ctx context.Context, o kvm.OwnedBackup) (kvm.UPID, error) {
+	b := o.Backup()
+	switch {
+	case b == nil:
+		return "", kvm.Errorf(kvm.ErrUnproved, "a backup whose ownership was not proved is not touched")
+	case !strings.HasPrefix(b.Volume, b.Storage+":") || strings.Contains(b.Volume, ".."):
+		return "", kvm.Errorf(kvm.ErrInvalid, "%.80q cannot be a backup on the storage %s", b.Volume, b.Storage)
+	}
+	id, err := c.maybeTask(ctx, http.MethodDelete, path("nodes", b.Node, "storage", b.Storage, "content", b.Volume), nil)
+	var e *Error
+	switch {
+	case errors.As(err, &e) && goneVolume.MatchString(e.text()):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("deleting the backup %s: %w", b.Volume, err)
+	}
+	return id, nil
+}
