@@ -5,8 +5,11 @@ import (
 	"errors"
 	"net/netip"
 	"net/url"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -172,13 +175,53 @@ func TestChangesOnTheWire(t *testing.T) {
 		{"full clone", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
 			return c.Clone(ctx, kvm.CloneRequest{Node: "pve1", Template: 110, VMID: 200, Full: true, Storage: "nfs"})
 		}, "500 unable to create VM 200: config file already exists", "POST " + at + "/clone full=1&newid=200&storage=nfs", "", kvm.ErrTaken},
+		{"shutdown", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return c.Shutdown(ctx, o, 1500*time.Millisecond)
+		}, upid, "POST " + at + "/status/shutdown forceStop=0&timeout=2", testUPID, nil},
+		{"shutdown without time", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return c.Shutdown(ctx, o, 0)
+		}, upid, "", "", kvm.ErrInvalid},
+		{"onboot", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetOnBoot(ctx, o, true)
+		}, "null", "PUT " + at + "/config digest=d1&onboot=1", "", nil},
+		{"no onboot, changed", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetOnBoot(ctx, o, false)
+		}, "500 checksum mismatch (file change by other user?)", "PUT " + at + "/config digest=d1&onboot=0", "", kvm.ErrChanged},
+		{"delete", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) { return c.Delete(ctx, o) },
+			upid, "DELETE " + at + "?purge=1", testUPID, nil},
+		{"delete a running VM", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) { return c.Delete(ctx, o) },
+			"500 VM 110 is running - destroy failed", "DELETE " + at + "?purge=1", "", kvm.ErrState},
+		{"delete a protected VM", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) { return c.Delete(ctx, o) },
+			"500 can't remove VM 110 - protection mode enabled", "DELETE " + at + "?purge=1", "", kvm.ErrPermanent},
+		{"delete a template", template, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) { return c.Delete(ctx, o) },
+			upid, "", "", kvm.ErrPermanent},
+		{"delete a snapshot", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return c.DeleteSnapshot(ctx, o, "s_1-a")
+		}, upid, "DELETE " + at + "/snapshot/s_1-a", testUPID, nil},
+		{"delete the snapshot ..", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return c.DeleteSnapshot(ctx, o, "..")
+		}, upid, "", "", kvm.ErrInvalid},
+		{"delete the snapshot without a name", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return c.DeleteSnapshot(ctx, o, "")
+		}, upid, "", "", kvm.ErrInvalid},
+		{"password", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetGuestPassword(ctx, o, "bob", kvm.NewSecret("p+ss w&x"))
+		}, `{"result":{}}`, "POST " + at + "/agent/set-user-password password=p+ss w&x&username=bob", "", nil},
+		{"no password", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetGuestPassword(ctx, o, "bob", kvm.Secret{})
+		}, "null", "", "", kvm.ErrInvalid},
+		{"password, no answer from the guest", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetGuestPassword(ctx, o, "bob", kvm.NewSecret("secret"))
+		}, "500 VM 110 qmp command 'guest-set-user-password' failed - got timeout",
+			"POST " + at + "/agent/set-user-password password=secret&username=bob", "", kvm.ErrUnknown},
 		{"nothing proved", testConfig, func(ctx context.Context, c *Client, _ kvm.Owned) (kvm.UPID, error) { return c.Start(ctx, kvm.Owned{}) },
 			upid, "", "", kvm.ErrUnproved},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o := owned(t, c.config)
 			a := script{}
-			for _, where := range []string{"PUT /config", "POST /config", "PUT /resize", "POST /status/start", "POST /migrate", "POST /clone"} {
+			for _, where := range []string{"PUT /config", "POST /config", "PUT /resize", "POST /status/start", "POST /migrate", "POST /clone",
+				"POST /status/shutdown", "DELETE ", "DELETE /snapshot/s_1-a", "POST /agent/set-user-password"} {
 				method, rest, _ := strings.Cut(where, " ")
 				a[method+" "+at+rest] = []string{c.answer}
 			}
@@ -208,6 +251,124 @@ func TestChangesOnTheWire(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 		})
+	}
+}
+
+// Every method that takes a proof refuses one that nothing was proved for, and changes no template.
+func TestNothingIsTouchedWithoutProof(t *testing.T) {
+	template := owned(t, `{"smbios1":"uuid=86c5cc9f-ec8f-48e1-a587-87fd8616737e","template":1,"digest":"d1","scsi0":"local:110/base-110-disk-0.qcow2,size=1G"}`)
+	s, client := script{}.serve(t)
+	all := reflect.TypeFor[*Client]()
+	proofs := []reflect.Type{reflect.TypeFor[kvm.Owned](), reflect.TypeFor[kvm.OwnedBackup]()}
+	seen := 0
+	for i := range all.NumMethod() {
+		m := all.Method(i)
+		in := []reflect.Value{reflect.ValueOf(client), reflect.ValueOf(t.Context())}
+		at := -1
+		for k := 2; k < m.Type.NumIn(); k++ {
+			if slices.Contains(proofs, m.Type.In(k)) {
+				at = k
+			}
+			in = append(in, reflect.Zero(m.Type.In(k)))
+		}
+		if at < 0 {
+			continue
+		}
+		seen++
+		call := func() error {
+			out := m.Func.Call(in)
+			err, _ := out[len(out)-1].Interface().(error)
+			return err
+		}
+		before := len(s.requests())
+		if err := call(); !errors.Is(err, kvm.ErrUnproved) {
+			t.Errorf("%s without a proof: %v", m.Name, err)
+		}
+		if got := s.requests()[before:]; len(got) > 0 {
+			t.Errorf("%s without a proof: %q was sent", m.Name, got)
+		}
+		if m.Type.In(at) != proofs[0] {
+			continue
+		}
+		in[at] = reflect.ValueOf(template)
+		if err := call(); err == nil {
+			t.Errorf("%s changed a template", m.Name)
+		}
+	}
+	for _, r := range s.requests() {
+		if !strings.HasPrefix(r, "GET ") {
+			t.Errorf("of a template: %q was sent", r)
+		}
+	}
+	if seen < 20 {
+		t.Errorf("only %d methods take a proof", seen)
+	}
+}
+
+// Stop overrules a shutdown that waits, where Proxmox knows the parameter, and asks for the version once.
+func TestStop(t *testing.T) {
+	o := owned(t, testConfig)
+	const at = "/nodes/pve1/qemu/110/status/stop"
+	for version, form := range map[string]string{"7.4-17": "", "8.1.10": "", "8.2.2": " overrule-shutdown=1", "9.0.3": " overrule-shutdown=1"} {
+		s, c := script{"GET /version": {`{"version":"` + version + `"}`}, "POST " + at: {`"` + testUPID + `"`}}.serve(t)
+		for range 2 {
+			if id, err := c.Stop(t.Context(), o); id != testUPID || err != nil {
+				t.Errorf("%s: %q, %v", version, id, err)
+			}
+		}
+		if d := cmp.Diff([]string{"GET /version", "POST " + at + form, "POST " + at + form}, s.requests()); d != "" {
+			t.Errorf("%s: %s", version, d)
+		}
+	}
+	s, c := script{"GET /version": {"595 No route to host"}}.serve(t)
+	if _, err := c.Stop(t.Context(), o); !errors.Is(err, kvm.ErrUnreachable) || len(s.requests()) > 2 {
+		t.Errorf("%v, %q", err, s.requests())
+	}
+}
+
+func TestSnapshots(t *testing.T) {
+	o := owned(t, testConfig)
+	_, c := script{"GET /nodes/pve1/qemu/110/snapshot": {`[
+		{"name":"current","description":"You are here!","digest":"d","running":1,"parent":"c"},
+		{"name":"c","snaptime":1795279860,"parent":"b","snapstate":"delete","description":""},
+		{"name":"b","snaptime":"1795279859","parent":"a","vmstate":1,"description":"two\nlines\n"},
+		{"name":"a","snaptime":1795279859,"vmstate":0},
+		{"name":"half","snapstate":"prepare"}]`, `[{"name":"current","running":0}]`, `{}`}}.serve(t)
+	got, err := c.Snapshots(t.Context(), o)
+	at := time.Unix(1795279859, 0).UTC()
+	want := []kvm.Snapshot{{Name: "half", State: "prepare"}, {Name: "a", Time: at}, {Name: "b", Time: at, Parent: "a", RAM: true, Description: "two\nlines"},
+		{Name: "c", Time: at.Add(time.Second), Parent: "b", State: "delete"}}
+	if d := cmp.Diff(want, got); err != nil || d != "" {
+		t.Errorf("%v\n%s", err, d)
+	}
+	if got, err := c.Snapshots(t.Context(), o); len(got) != 0 || err != nil {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := c.Snapshots(t.Context(), o); err == nil {
+		t.Errorf("an object was taken for %v", got)
+	}
+}
+
+// The password is in no error and no line of the log, also where Proxmox repeats it.
+func TestGuestPasswordIsHidden(t *testing.T) {
+	o := owned(t, testConfig)
+	const secret = "Corr+ct/Horse 16"
+	for _, answer := range []string{"500 Agent error: cannot set " + secret, "400 password=invalid: " + secret} {
+		s, _ := script{"POST /nodes/pve1/qemu/110/agent/set-user-password": {answer}}.serve(t)
+		var log []string
+		c := s.client(t, func(o *Options) { o.Debug = func(line string) { log = append(log, line) } })
+		err := c.SetGuestPassword(t.Context(), o, "bob", kvm.NewSecret(secret))
+		if err == nil || !strings.Contains(err.Error(), "***") {
+			t.Errorf("%s: %v", answer, err)
+		}
+		for _, text := range append(log, err.Error()) {
+			if strings.Contains(text, "Horse") {
+				t.Errorf("the password is in %q", text)
+			}
+		}
+		if len(log) == 0 || !strings.Contains(s.requests()[0], "Horse") {
+			t.Errorf("%q, %q", log, s.requests())
+		}
 	}
 }
 

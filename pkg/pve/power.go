@@ -18,6 +18,9 @@ func (c *Client) Start(ctx context.Context, o kvm.Owned) (kvm.UPID, error) {
 // is said by the task (kvm.ErrState from Wait); until then the task keeps every other change of the VM waiting. A VM that
 // is off already is no error.
 func (c *Client) Shutdown(ctx context.Context, o kvm.Owned, timeout time.Duration) (kvm.UPID, error) {
+	if _, err := target(o); err != nil {
+		return "", err
+	}
 	if timeout < time.Second {
 		return "", kvm.Errorf(kvm.ErrInvalid, "a guest is given at least a second to shut down, not %v", timeout)
 	}
