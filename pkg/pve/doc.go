@@ -37,6 +37,16 @@
 //     cluster's slots: else the slots fill with calls to one node while the others are idle (lane.go).
 //   - Tasks are asked about when their kind has usually ended (pace.go), and the less the more requests wait: with
 //     hundreds of tasks at once the questions would take a quarter of the slots.
+//   - A snapshot that is not there, and a backup that is gone, are what the caller wanted; but only for the snapshot does
+//     it have to know (kvm.ErrNotFound), since another one may have to go in its place. Of a directory Proxmox calls the
+//     deleting of a missing backup OK, of other storages a failure: both are none here.
+//   - A backup's owner is the UUID in the main section of the configuration inside; a configuration with two, or one that
+//     cannot be read, has none. Descriptions and snapshot sections may say anything.
+//   - A guest that does not answer its agent is in the wrong state (kvm.ErrState); one that answers no is permanent.
+//   - A delete never asks for unreferenced disks: where clusters share a storage they may be another's.
+//   - Names of dots are never sent in a path: shortened on the way, a call for a snapshot would be one for its VM.
+//   - What a guest is told by its configuration is read as far as it can be (kvm.VM.IPConfigOdd): people write odd things
+//     there, and a pipeline must get past them.
 //   - Nodes and storages are shared for ten seconds, like the snapshot: they are only chosen by.
 //   - One cluster/resources without a type gives VMs and nodes in one call; [Client.Snapshot] shares it within a tick,
 //     [Client.Place] never does, since what is done next depends on it.
