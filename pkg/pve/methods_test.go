@@ -201,6 +201,9 @@ func TestChangesOnTheWire(t *testing.T) {
 		{"delete the snapshot ..", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
 			return c.DeleteSnapshot(ctx, o, "..")
 		}, upid, "", "", kvm.ErrInvalid},
+		{"delete the snapshot a b", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return c.DeleteSnapshot(ctx, o, "a b")
+		}, upid, "", "", kvm.ErrInvalid},
 		{"delete the snapshot without a name", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
 			return c.DeleteSnapshot(ctx, o, "")
 		}, upid, "", "", kvm.ErrInvalid},
@@ -302,6 +305,19 @@ func TestNothingIsTouchedWithoutProof(t *testing.T) {
 	}
 	if seen < 20 {
 		t.Errorf("only %d methods take a proof", seen)
+	}
+}
+
+// A name of dots, from wherever it came, makes no other path of a call's.
+func TestNoDotsInAPath(t *testing.T) {
+	s, c := script{}.serve(t)
+	for _, at := range []string{"/nodes/pve1/qemu/110/snapshot/..", "/nodes/./qemu/110", "/nodes/../qemu/110", "/nodes//qemu/110", "/nodes/pve1/qemu/"} {
+		if err := c.do(t.Context(), "DELETE", at, nil); !errors.Is(err, kvm.ErrInvalid) {
+			t.Errorf("%s: %v", at, err)
+		}
+	}
+	if got := s.requests(); len(got) > 0 {
+		t.Errorf("%q was sent", got)
 	}
 }
 

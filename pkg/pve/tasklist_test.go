@@ -17,6 +17,7 @@ func TestRunning(t *testing.T) {
 		{"upid":"` + testUPID + `","type":"qmclone","user":"whmcs@pve!puqkvm","starttime":1795279900,"status":"RUNNING"},
 		{"upid":"UPID:pve1:00000BA7:0004E530:6B01CBD2:qmstop:110:root@pam:","type":"qmstop","user":"root@pam","starttime":1795279800,"status":"OK","endtime":1795279801},
 		{"upid":"UPID:pve1:00000BA8:0004E530:6B01CBD2:qmstop:110:root@pam:","type":"qmstop","user":"root@pam","starttime":1795279800,"status":"received interrupt"},
+		{"upid":"UPID:pve1:00000BA9:0004E530:6B01CBD2:qmstop:110:root@pam:","type":"qmstop","user":"root@pam","starttime":1795279800,"endtime":1795279801},
 		{"upid":"` + early + `","type":"qmshutdown","user":"root@pam!test","starttime":"1795279826"}]`, `[]`, `[{"upid":"nonsense"}]`, "595 No route to host"}}.serve(t)
 	got, err := c.Running(t.Context(), "pve1", 110)
 	want := []kvm.Task{{UPID: early, Type: "qmshutdown", User: "root@pam!test", Started: time.Unix(1795279826, 0).UTC()},
