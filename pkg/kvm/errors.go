@@ -20,6 +20,8 @@ var (
 
 	// ErrMoved: the row is no longer ours, or no longer at the status we saw. Stop, touch nothing more.
 	ErrMoved = errors.New("moved by somebody else")
+	// ErrAsked: something else was asked for meanwhile, and the service has gone there in place of the row's status.
+	ErrAsked = errors.New("something else was asked for")
 	// ErrExhausted: the pools have no address left.
 	ErrExhausted = errors.New("exhausted")
 
@@ -52,6 +54,17 @@ var (
 	// ErrUnproved: the service has no UUID stored, so nothing can prove that the VM is its own.
 	ErrUnproved = errors.New("ownership not proved")
 )
+
+// Lasting says whether waiting cannot mend err: Proxmox refuses for good (protection, a privilege that is missing), the VM
+// is not the service's, or an administrator must act.
+func Lasting(err error) bool {
+	for _, s := range []error{ErrPermanent, ErrForeign, ErrUnproved, ErrDenied, ErrAdmin, ErrInvalid, ErrRefused, ErrNotFound} {
+		if errors.Is(err, s) {
+			return true
+		}
+	}
+	return false
+}
 
 type hinted struct {
 	error

@@ -2,6 +2,7 @@ package kvm
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,6 +21,7 @@ type Service struct {
 	Package Package // the wanted state
 	Row     Row     // puqProxmoxKVM_vm_info
 	Addrs   []Claim // the addresses that are claimed for it, first of each family first
+	Leaving []Claim // those that the package no longer has, which the VM may still use until its change is through
 
 	// Problem is what is wrong with the rows of WHMCS that the service needs (a missing product, a nonsense setting). No
 	// row of a pipeline runs while it is set; nil = nothing.
@@ -43,13 +45,17 @@ type Row struct {
 	Node     string    // where the VM was last seen
 	UUID     string    // its SMBIOS UUID, the proof of ownership; "" = none yet
 	UUIDs    []string  // every UUID the service's VM had, UUID among them
+	Cluster  string    // the cluster that the VM was made in, by its own name; "" = not known
 	MAC      string    // of net0
 
+	Legacy        bool   // the row is the PHP module's, which has noted nothing of what it did
 	CloneSent     bool   // a clone to VMID was, or may have been, requested
 	MigrateTarget string // the node that the migration was decided for
 	DiskSlot      string // the slot of the additional disk, "" = none chosen
-	PasswordSet   bool   // this deploy has generated and stored the guest's password
+	Template      int    // the VMID of the template that was chosen for it, 0 = the package's
+	PasswordSet   bool   // this run of the pipeline has generated and stored the guest's password
 	Suspended     bool   // see spec: while set, the VM must not run
+	Noted         Status // what was asked for meanwhile, as it was read; "" = nothing. Nobody writes it from here
 	TaskKind      string // what the open task is for: clone, migrate, resize, disk, start
 	TaskUPID      string // the open Proxmox task, "" = none
 
@@ -68,6 +74,12 @@ func (r *Row) HasUUID(uuid string) bool {
 		}
 	}
 	return strings.EqualFold(r.UUID, uuid)
+}
+
+// Gone forgets the VM, which is proved to be gone. What tells whose it was, and what a new one of the service takes over,
+// stays: its UUIDs, MAC, VMID and name.
+func (r *Row) Gone() {
+	r.UUID, r.Node, r.CloneSent, r.MigrateTarget, r.DiskSlot, r.PasswordSet = "", "", false, "", "", false
 }
 
 // Family is an address family.
@@ -114,6 +126,28 @@ type Claim struct {
 	DNS1     netip.Addr
 	DNS2     netip.Addr
 	Position int // 0 = the family's first, the one that the guest is configured with
+}
+
+// Allotment is how a service's addresses change.
+type Allotment struct {
+	Add    []Claim // new to it
+	Leave  []Claim // held, and no longer wanted: they stay its own until its VM cannot use them any more
+	Return []Claim // leaving, and wanted again
+}
+
+// Apply gives what a service that has held and leaving has after a, first of each family first.
+func (a Allotment) Apply(held, leaving []Claim) (nowHeld, nowLeaving []Claim) {
+	without := func(from, these []Claim) (rest []Claim) {
+		for _, c := range from {
+			if !slices.ContainsFunc(these, func(t Claim) bool { return t.Addr == c.Addr }) {
+				rest = append(rest, c)
+			}
+		}
+		return rest
+	}
+	nowHeld = slices.Concat(without(held, a.Leave), a.Return, a.Add)
+	slices.SortStableFunc(nowHeld, func(x, y Claim) int { return x.Position - y.Position })
+	return nowHeld, slices.Concat(without(leaving, a.Return), a.Leave)
 }
 
 // First is the first claim of family f.

@@ -138,7 +138,7 @@ func Prove(vm *VM, row *Row) (Owned, error) {
 		return Owned{}, Errorf(ErrForeign, "VM %d is not VM %d of this service", vm.VMID, row.VMID)
 	case row.UUID == "" && len(row.UUIDs) == 0:
 		return Owned{}, WithHint(Errorf(ErrUnproved, "VM %d: no UUID is stored for this service, so nothing proves that the VM is its own", row.VMID),
-			"this version cannot take over a VM that the PHP module made: look whose VM %d is, and leave it to that module until it can", row.VMID)
+			"puqkvm adopt takes over a VM that the PHP module made, after looking whose VM %d is", row.VMID)
 	case !row.HasUUID(vm.UUID):
 		return Owned{}, Errorf(ErrForeign, "VM %d on %s has the UUID %s, which was never this service's: it is not touched", vm.VMID, vm.Node, orNone(vm.UUID))
 	}

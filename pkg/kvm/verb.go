@@ -1,0 +1,150 @@
+package kvm
+
+import "fmt"
+
+// Verb is what somebody asks for: WHMCS, a customer, a shell. It is spelled as the command.
+type Verb string
+
+// The verbs. WHMCS sends the first five and does not ask twice.
+const (
+	VerbCreate        Verb = "create"
+	VerbSuspend       Verb = "suspend"
+	VerbUnsuspend     Verb = "unsuspend"
+	VerbTerminate     Verb = "terminate"
+	VerbChangePackage Verb = "change-package"
+	VerbStart         Verb = "start"
+	VerbStop          Verb = "stop"
+	VerbReinstall     Verb = "reinstall"
+	VerbResetPassword Verb = "reset-password"
+	VerbRedeploy      Verb = "redeploy"
+)
+
+// Verbs are all verbs, in the order in which they are shown.
+func Verbs() []Verb {
+	return []Verb{VerbCreate, VerbSuspend, VerbUnsuspend, VerbTerminate, VerbChangePackage, VerbStart, VerbStop, VerbReinstall, VerbResetPassword, VerbRedeploy}
+}
+
+// Decision is what becomes of a verb.
+type Decision string
+
+// The decisions.
+const (
+	Take   Decision = "run"    // at once, or by the next tick
+	Note   Decision = "note"   // taken when the present run ends
+	Done   Decision = "done"   // there is nothing to do
+	Queued Decision = "queued" // it is in hand already
+	Refuse Decision = "refuse" // not in this phase
+	Admin  Decision = "admin"  // an administrator must look at it first
+)
+
+// matrix is verb by phase; see Decide.
+var matrix = map[Verb]map[Phase]Decision{
+	VerbCreate: {PhaseNone: Take, PhaseDeploy: Queued, PhaseReady: Refuse, PhaseChangePackage: Queued, PhaseReinstall: Queued, PhaseResetPassword: Queued,
+		PhaseSuspend: Queued, PhaseUnsuspend: Queued, PhaseSetDNS: Queued, PhaseRedeploy: Queued, PhaseTerminate: Note, PhaseErrorTerminate: Admin, PhaseRemove: Take, PhaseUnknown: Admin},
+	VerbSuspend: {PhaseNone: Refuse, PhaseDeploy: Note, PhaseReady: Take, PhaseChangePackage: Note, PhaseReinstall: Note, PhaseResetPassword: Note,
+		PhaseSuspend: Queued, PhaseUnsuspend: Note, PhaseSetDNS: Note, PhaseRedeploy: Note, PhaseTerminate: Done, PhaseErrorTerminate: Note, PhaseRemove: Done, PhaseUnknown: Note},
+	VerbUnsuspend: {PhaseNone: Refuse, PhaseDeploy: Note, PhaseReady: Take, PhaseChangePackage: Note, PhaseReinstall: Note, PhaseResetPassword: Note,
+		PhaseSuspend: Note, PhaseUnsuspend: Queued, PhaseSetDNS: Note, PhaseRedeploy: Note, PhaseTerminate: Refuse, PhaseErrorTerminate: Note, PhaseRemove: Refuse, PhaseUnknown: Note},
+	// While a process is at work on the service it is noted and taken after its present row.
+	VerbTerminate: {PhaseNone: Done, PhaseDeploy: Take, PhaseReady: Take, PhaseChangePackage: Take, PhaseReinstall: Take, PhaseResetPassword: Take,
+		PhaseSuspend: Take, PhaseUnsuspend: Take, PhaseSetDNS: Take, PhaseRedeploy: Take, PhaseTerminate: Queued, PhaseErrorTerminate: Take, PhaseRemove: Done, PhaseUnknown: Take},
+	VerbChangePackage: {PhaseNone: Refuse, PhaseDeploy: Note, PhaseReady: Take, PhaseChangePackage: Take, PhaseReinstall: Note, PhaseResetPassword: Note,
+		PhaseSuspend: Note, PhaseUnsuspend: Note, PhaseSetDNS: Note, PhaseRedeploy: Note, PhaseTerminate: Refuse, PhaseErrorTerminate: Admin, PhaseRemove: Refuse, PhaseUnknown: Admin},
+	VerbStart:         onlyReady(),
+	VerbStop:          onlyReady(),
+	VerbReinstall:     onlyReady(),
+	VerbResetPassword: onlyReady(),
+	VerbRedeploy:      onlyReady(PhaseDeploy, PhaseReinstall),
+}
+
+// onlyReady are the decisions for what a customer or a shell asks for: refused while anything else is in hand.
+func onlyReady(also ...Phase) map[Phase]Decision {
+	out := map[Phase]Decision{}
+	for _, p := range Phases() {
+		out[p] = Refuse
+	}
+	for _, p := range append(also, PhaseReady) {
+		out[p] = Take
+	}
+	out[PhaseErrorTerminate], out[PhaseUnknown] = Admin, Admin
+	return out
+}
+
+// Decide says what becomes of verb v for a service in phase p.
+func Decide(v Verb, p Phase) Decision { return matrix[v][p] }
+
+// FromWHMCS says whether WHMCS sends v, so that it must not be refused for being busy.
+func (v Verb) FromWHMCS() bool {
+	switch v {
+	case VerbCreate, VerbSuspend, VerbUnsuspend, VerbTerminate, VerbChangePackage:
+		return true
+	}
+	return false
+}
+
+// Status is where a service goes whose verb v is taken, "" for those that leave the status.
+func (v Verb) Status() Status {
+	switch v {
+	case VerbCreate:
+		return Creation
+	case VerbSuspend:
+		return Suspend
+	case VerbUnsuspend:
+		return Unsuspend
+	case VerbTerminate:
+		return Terminate
+	case VerbChangePackage:
+		return ChangePackage
+	case VerbReinstall:
+		return Reinstall
+	case VerbResetPassword:
+		return ResetPassword
+	case VerbRedeploy:
+		return Redeploy
+	}
+	return ""
+}
+
+// Outranks says whether a note of s stays when other is asked for: a terminate drops what else was noted, and a change of
+// package ends as the suspended flag says, so it makes those two needless.
+func (s Status) Outranks(other Status) bool {
+	rank := map[Status]int{Terminate: 3, Creation: 3, ChangePackage: 2, Suspend: 1, Unsuspend: 1}
+	return rank[s] > rank[other]
+}
+
+// Wish is a verb with what it carries.
+type Wish struct {
+	Verb     Verb
+	Template int // reinstall: the VMID of the template; 0 = the package's
+}
+
+// Answer is what became of a wish.
+type Answer struct {
+	Decision Decision
+	Was      Status // "" = there was no row
+	VMID     int
+	Now      Status // where the service stands
+}
+
+// Refusal is the error for a decision that is no success, nil for Take, Note and Done. It names the service and its status.
+func (a Answer) Refusal(v Verb, service int64) error {
+	at := fmt.Sprintf("service %d is at %s", service, a.Was)
+	switch a.Was.Phase() {
+	case PhaseRemove:
+		at = fmt.Sprintf("service %d has no VM any more", service)
+	case PhaseTerminate:
+		at = fmt.Sprintf("service %d is being terminated", service)
+	}
+	switch a.Decision {
+	case Refuse:
+		if a.Was == "" {
+			return WithHint(Errorf(ErrRefused, "service %d has no VM here", service), "puqkvm create %d", service)
+		}
+		return WithHint(Errorf(ErrRefused, "%s refused: %s", v, at), "puqkvm explain %d", service)
+	case Admin:
+		return WithHint(Errorf(ErrAdmin, "%s refused: %s; an administrator must look at its VM first", v, at), "puqkvm explain %d", service)
+	case Queued:
+		return Errorf(ErrQueued, "%s is in hand already; cron goes on with it", at)
+	}
+	return nil
+}

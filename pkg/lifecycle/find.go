@@ -1,0 +1,115 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/pipeline"
+)
+
+// cloneDoubt is how long a clone request without an answer may still be on its way inside of Proxmox: its proxy hands
+// nothing on for longer than 30 s.
+const cloneDoubt = 40 * time.Second
+
+// find is look for what destroys: the VM with its proof, or gone = it is proved that the service has none. Everything
+// else is an error: that nobody can see the VM is no proof.
+func (l *Lifecycle) find(ctx context.Context, s *kvm.Service) (c Cluster, vm kvm.Owned, gone bool, err error) {
+	switch unproved := s.Row.UUID == "" && len(s.Row.UUIDs) == 0; {
+	case unproved && s.Row.Legacy:
+		return nil, kvm.Owned{}, false, kvm.WithHint(kvm.Errorf(kvm.ErrUnproved, "VM %d: no UUID is stored for this service, so nothing proves that the VM is its own", s.Row.VMID), "puqkvm adopt %d", s.ID)
+	case unproved && !s.Row.CloneSent:
+		return nil, kvm.Owned{}, true, nil // it never had one
+	}
+	if c, err = l.cluster(ctx, s); err != nil {
+		return nil, kvm.Owned{}, false, err
+	}
+	switch {
+	case s.Row.UUID == "" && !s.Row.CloneSent: // what it had is gone, and nothing new was asked for
+		return c, kvm.Owned{}, true, nil
+	case s.Row.UUID == "":
+		if gone, err = l.resolveClone(ctx, c, s); gone || err != nil {
+			return c, kvm.Owned{}, gone, err
+		}
+	}
+	_, vm, err = l.look(ctx, s)
+	if errors.Is(err, kvm.ErrNotHere) {
+		gone, absentErr := l.absent(ctx, c, s)
+		if gone || absentErr != nil {
+			return c, kvm.Owned{}, gone, absentErr
+		}
+	}
+	return c, vm, false, err
+}
+
+// absent says whether it is proved that the cluster has no guest of the row's VMID: it is the cluster that the VM was made
+// in, it is quorate, and nextid, which sees all guests whatever the token may see, calls the VMID free.
+func (l *Lifecycle) absent(ctx context.Context, c Cluster, s *kvm.Service) (bool, error) {
+	st, err := c.Standing(ctx)
+	switch {
+	case err != nil:
+		return false, err
+	case s.Row.Cluster != "" && st.Cluster != s.Row.Cluster:
+		return false, kvm.WithHint(kvm.Errorf(kvm.ErrAdmin, "VM %d was made in the cluster %q, and WHMCS server %d leads to %q: whether the VM is gone is not known", s.Row.VMID, s.Row.Cluster, s.Row.ServerID, st.Cluster),
+			"give WHMCS server %d its former address again, or, when that cluster is no more: puqkvm vm forget %d", s.Row.ServerID, s.ID)
+	case !st.Quorate:
+		return false, kvm.Errorf(kvm.ErrUnreachable, "the cluster %q has no quorum: whether VM %d is gone is not known", st.Cluster, s.Row.VMID)
+	}
+	return c.Free(ctx, s.Row.VMID)
+}
+
+// resolveClone finds out what became of a clone that was sent and never seen through. Ours is taken over: its UUID is
+// stored. gone = none of ours came to be.
+func (l *Lifecycle) resolveClone(ctx context.Context, c Cluster, s *kvm.Service) (gone bool, err error) {
+	known := s.Row.TaskUPID != "" && s.Row.TaskKind == taskClone
+	if known {
+		// How it ended is seen by what is there.
+		if err := l.follow(ctx, c, s, taskClone, l.Settings.Wait); err != nil && !errors.Is(err, kvm.ErrTaskFailed) && !errors.Is(err, kvm.ErrUnknown) {
+			return false, err
+		}
+	}
+	gone, err = l.absent(ctx, c, s)
+	if gone && err == nil && !known {
+		// The request may have got no answer because it still waits for its turn: then it is seen a little later.
+		if err := pipeline.Waiting(ctx, func() error { return l.Clock.Sleep(ctx, cloneDoubt) }); err != nil {
+			return false, err
+		}
+		gone, err = l.absent(ctx, c, s)
+	}
+	if gone || err != nil {
+		return gone, err
+	}
+	vm, err := l.readClone(ctx, c, s)
+	switch {
+	case errors.Is(err, kvm.ErrForeign): // a container
+		return true, nil
+	case errors.Is(err, kvm.ErrDenied):
+		return false, fmt.Errorf("VM %d exists and cannot be read, so it is not known whether it is our clone: %w", s.Row.VMID, err)
+	case err != nil:
+		return false, err
+	case vm.Lock != "":
+		return false, kvm.Errorf(kvm.ErrBusy, "VM %d: locked by Proxmox (%s)", vm.VMID, vm.Lock)
+	case vm.Description == kvm.Mark(l.Installation, s.ID):
+		if _, err := l.adoptClone(ctx, c, s, vm); err != nil {
+			return false, err
+		}
+		return false, l.Store.Save(ctx, s)
+	case vm.Name == s.Row.Name:
+		return false, kvm.Errorf(kvm.ErrAdmin, "VM %d on %s has our name %s but not our mark; an administrator must look whose it is", vm.VMID, vm.Node, vm.Name)
+	}
+	return true, nil // somebody else was faster with the VMID
+}
+
+// settle waits for a task that an earlier pipeline has left open, however it ends.
+func (l *Lifecycle) settle(ctx context.Context, c Cluster, s *kvm.Service) error {
+	if s.Row.TaskUPID == "" {
+		return nil
+	}
+	err := l.follow(ctx, c, s, s.Row.TaskKind, l.Settings.Wait)
+	if errors.Is(err, kvm.ErrTaskFailed) || errors.Is(err, kvm.ErrUnknown) || errors.Is(err, kvm.ErrChanged) {
+		return nil
+	}
+	return err
+}

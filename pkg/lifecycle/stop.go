@@ -1,0 +1,137 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/pipeline"
+)
+
+const (
+	taskShutdown = "shutdown"
+	taskStop     = "stop"
+)
+
+// heartbeat is the pause between two lines of a long wait.
+const heartbeat = 15 * time.Second
+
+// stopVM stops the VM: it asks the guest, and forces it when that takes too long.
+func (l *Lifecycle) stopVM(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
+	c, vm, err := l.look(ctx, s)
+	if err != nil {
+		return pipeline.Result{}, err
+	}
+	if open := s.Row.TaskKind; open != taskShutdown && open != taskStop {
+		if err := l.settle(ctx, c, s); err != nil {
+			return pipeline.Result{}, err
+		}
+		if _, vm, err = l.observe(ctx, s); err != nil {
+			return pipeline.Result{}, err
+		}
+	}
+	stopped, err := l.halt(ctx, c, s, vm)
+	if err == nil && !stopped {
+		return skip(noChange)
+	}
+	return pipeline.Result{}, err
+}
+
+// halt stops the VM, and says whether there was anything to do. What counts is the power state, not the end of a task.
+func (l *Lifecycle) halt(ctx context.Context, c Cluster, s *kvm.Service, vm kvm.Owned) (stopped bool, err error) {
+	power, lock, err := c.Power(ctx, vm)
+	switch {
+	case err != nil:
+		return false, err
+	case power == kvm.Stopped:
+		return false, l.endStop(ctx, s)
+	case lock != "":
+		return false, kvm.Errorf(kvm.ErrBusy, "VM %d: locked by Proxmox (%s)", s.Row.VMID, lock)
+	}
+	began := l.Clock.Now()
+	ended := func(power kvm.Power, err error) (bool, error) {
+		if err == nil && power == kvm.Stopped {
+			tell(ctx, "stopped after ~%ds", int(l.Clock.Now().Sub(began).Seconds()))
+			return true, l.endStop(ctx, s)
+		}
+		return false, err
+	}
+	if s.Row.TaskKind != taskStop && l.Settings.StopGraceful > 0 {
+		if s.Row.TaskKind != taskShutdown {
+			err = l.begin(ctx, s, taskShutdown, func(ctx context.Context) (kvm.UPID, error) { return c.Shutdown(ctx, vm, l.Settings.StopGraceful) })
+			if err != nil && !errors.Is(err, kvm.ErrState) {
+				return false, err
+			}
+			tell(ctx, "stop request sent")
+		}
+		power, err := l.awaitStop(ctx, c, s, vm, taskShutdown, l.Settings.StopGraceful)
+		if err != nil || power == kvm.Stopped {
+			return ended(power, err)
+		}
+	}
+	if s.Row.TaskKind != taskStop {
+		err = l.begin(ctx, s, taskStop, func(ctx context.Context) (kvm.UPID, error) { return c.Stop(ctx, vm) })
+		if err != nil && !errors.Is(err, kvm.ErrState) {
+			return false, err
+		}
+		tell(ctx, "it does not shut down: switched off")
+	}
+	power, err = l.awaitStop(ctx, c, s, vm, taskStop, l.Settings.StopForce)
+	if err == nil && power != kvm.Stopped {
+		err = fmt.Errorf("VM %d does not stop (status: %s)", s.Row.VMID, power)
+	}
+	return ended(power, err)
+}
+
+// tell is pipeline.Say for what only the log of a terminate has.
+func tell(ctx context.Context, format string, args ...any) {
+	if pipeline.Live(ctx) {
+		pipeline.Say(ctx, format, args...)
+	}
+}
+
+// endStop forgets the task of a VM that is stopped.
+func (l *Lifecycle) endStop(ctx context.Context, s *kvm.Service) error {
+	if s.Row.TaskKind != taskShutdown && s.Row.TaskKind != taskStop {
+		return nil
+	}
+	s.Row.TaskKind, s.Row.TaskUPID = "", ""
+	return l.Store.Save(context.WithoutCancel(ctx), s)
+}
+
+// awaitStop waits until the VM is seen stopped, at most for limit, and answers with the last state seen. The task of kind
+// is followed: it ends when the VM has stopped, or when the guest has not heard.
+func (l *Lifecycle) awaitStop(ctx context.Context, c Cluster, s *kvm.Service, vm kvm.Owned, kind string, limit time.Duration) (kvm.Power, error) {
+	began := l.Clock.Now()
+	for {
+		left := limit - l.Clock.Now().Sub(began)
+		failed := l.follow(ctx, c, s, kind, max(0, min(heartbeat, left)))
+		if errors.Is(failed, kvm.ErrStillRunning) {
+			failed = nil
+		}
+		if ctx.Err() != nil {
+			return kvm.Running, context.Cause(ctx)
+		}
+		power, _, err := c.Power(ctx, vm)
+		if err != nil {
+			return kvm.Running, err
+		}
+		waited := l.Clock.Now().Sub(began)
+		over := s.Row.TaskUPID == "" // ended, so nothing more is to be waited for but a high-availability manager
+		switch {
+		case power == kvm.Stopped, waited >= limit, over && failed != nil && kind == taskShutdown:
+			return power, nil
+		case over && failed != nil && !errors.Is(failed, kvm.ErrTaskFailed) && !errors.Is(failed, kvm.ErrUnknown):
+			return power, failed
+		case over:
+			if err := pipeline.Waiting(ctx, func() error { return l.Clock.Sleep(ctx, powerPoll) }); err != nil {
+				return power, err
+			}
+		}
+		if !over {
+			tell(ctx, "still running, waited %ds / %ds, status: %s", int(waited.Seconds()), int(limit.Seconds()), power)
+		}
+	}
+}

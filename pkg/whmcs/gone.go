@@ -1,0 +1,164 @@
+package whmcs
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+)
+
+// Terminated moves sv, whose VM is gone, to remove: its addresses are free, its domain and the VM's identity are wiped (the
+// UUIDs stay as the history), the VMID rests, and date and addresses stand in tblhosting.notes and in WHMCS's activity log,
+// all or nothing. local is the time in WHMCS's zone.
+func (s *Store) Terminated(ctx context.Context, sv *kvm.Service, rest time.Duration, local time.Time) error {
+	addrs := addressTexts(sv)
+	next := *sv
+	next.Row.Gone()
+	next.Row.MAC, next.Row.Cluster, next.Row.Template = "", "", 0
+	note := fmt.Sprintf("%s VM %d terminated, addresses: %s", local.Format(logTime), sv.Row.VMID, addrs)
+	err := s.moveWith(ctx, &next, kvm.Remove, func(tx *sql.Tx) error {
+		if err := freeAll(ctx, tx, sv, rest); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE tblhosting SET domain = '', dedicatedip = '', assignedips = '',
+			notes = CONCAT(COALESCE(notes, ''), IF(COALESCE(notes, '') = '', '', '\n'), ?) WHERE id = ?`, note, sv.ID); err != nil {
+			return err
+		}
+		return insertActivity(ctx, tx, sv.ClientID, fmt.Sprintf("VM of service #%d terminated successfully: VM %d, addresses: %s", sv.ID, sv.Row.VMID, addrs), local)
+	})
+	if err == nil {
+		next.Addrs, next.Leaving = nil, nil
+		*sv = next
+	}
+	return err
+}
+
+func addressTexts(sv *kvm.Service) string {
+	var list []string
+	for _, c := range sv.Addrs {
+		list = append(list, c.Addr.String())
+	}
+	if len(list) == 0 {
+		return "none"
+	}
+	return strings.Join(list, ", ")
+}
+
+// freeAll gives back what a VM that is gone has held: addresses, slots, the journal of its backups, and its VMID, which rests.
+func freeAll(ctx context.Context, tx *sql.Tx, sv *kvm.Service, rest time.Duration) error {
+	for _, query := range []string{
+		`DELETE FROM puq_proxmox_kvm_addresses WHERE service_id = ? AND state IN ('claimed', 'leaving')`,
+		`DELETE FROM puq_proxmox_kvm_slots WHERE service_id = ?`,
+	} {
+		if _, err := tx.ExecContext(ctx, query, sv.ID); err != nil {
+			return err
+		}
+	}
+	return tombstone(ctx, tx, sv.ID, sv.Row.VMID, rest)
+}
+
+// tombstone lets the service's VMID rest. Another's reservation of it stays.
+func tombstone(ctx context.Context, tx *sql.Tx, service int64, vmid int, rest time.Duration) error {
+	if vmid <= 0 {
+		return nil
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO puq_proxmox_kvm_vmids (vmid, service_id, state, until, reserved_at)
+		VALUES (?, ?, 'tombstone', UTC_TIMESTAMP(6) + INTERVAL ? SECOND, UTC_TIMESTAMP(6))
+		ON DUPLICATE KEY UPDATE until = IF(service_id = VALUES(service_id), VALUES(until), until), state = IF(service_id = VALUES(service_id), 'tombstone', state)`,
+		vmid, service, int64(rest/time.Second))
+	return err
+}
+
+// GiveUp moves sv to to, where only an administrator can help, and writes one entry into WHMCS's activity log. Nothing is
+// freed. The entry belongs to no client: it quotes Proxmox. local is the time in WHMCS's zone.
+func (s *Store) GiveUp(ctx context.Context, sv *kvm.Service, to kvm.Status, message string, local time.Time) error {
+	text := fmt.Sprintf("VM of service #%d: termination FAILED, an administrator must act. Error: %s", sv.ID, clean(message))
+	return s.moveWith(ctx, sv, to, func(tx *sql.Tx) error { return insertActivity(ctx, tx, 0, text, local) })
+}
+
+// Requeue makes a new order of a service whose VM is gone, as Create does: name, VMID, and status creation. Its addresses
+// are free, its former VMID rests. now is in WHMCS's zone.
+func (s *Store) Requeue(ctx context.Context, sv *kvm.Service, rest time.Duration, now time.Time) error {
+	next := *sv
+	if err := named(&next, now); err != nil {
+		return err
+	}
+	next.Row.ServerID = next.ServerID
+	for from := next.Package.FirstVMID; ; from = next.Row.VMID + 1 {
+		var err error
+		if next.Row.VMID, err = s.lowestVMID(ctx, sv.ID, from); err != nil {
+			return fmt.Errorf("reserve a VMID for service %d: %w", sv.ID, err)
+		}
+		err = s.passing(ctx, sv, kvm.Creation, func(_, _ kvm.Status) error {
+			return s.inTx(ctx, func(tx *sql.Tx) error {
+				if err := freeAll(ctx, tx, sv, rest); err != nil {
+					return err
+				}
+				if _, err := tx.ExecContext(ctx, `UPDATE tblhosting SET dedicatedip = '', assignedips = '' WHERE id = ?`, sv.ID); err != nil {
+					return err
+				}
+				err := s.insertOrder(ctx, tx, &next, nil)
+				if !errors.Is(err, kvm.ErrQueued) {
+					return err
+				}
+				var noted string
+				err = tx.QueryRowContext(ctx, `SELECT next_status FROM puqProxmoxKVM_vm_info WHERE service_id = ? AND vm_status = ? AND claim_owner = ?`,
+					sv.ID, string(sv.Row.Status), sv.Row.Owner).Scan(&noted)
+				switch {
+				case errors.Is(err, sql.ErrNoRows):
+					return kvm.Errorf(kvm.ErrMoved, "service %d is no longer ours at %s: somebody else has it in hand", sv.ID, sv.Row.Status)
+				case err != nil:
+					return err
+				}
+				return errNoted{kvm.Status(noted)}
+			})
+		})
+		switch {
+		case errors.Is(err, errVMIDTaken):
+			continue
+		case err != nil:
+			return fmt.Errorf("order service %d anew: %w", sv.ID, err)
+		}
+		row := kvm.Row{VMID: next.Row.VMID, Name: next.Row.Name, Status: kvm.Creation, ServerID: next.Row.ServerID, UUIDs: sv.Row.UUIDs, Suspended: sv.Row.Suspended}
+		next.Row, next.Addrs, next.Leaving, next.Seen = row, nil, nil, nil
+		*sv = next
+		return nil
+	}
+}
+
+// Forget deletes the row of a service that is at remove or error_terminate. Addresses that it still claims stay out of use
+// until somebody releases them by hand, and its VMID rests: nobody knows whether a VM uses them.
+func (s *Store) Forget(ctx context.Context, service int64, rest time.Duration) error {
+	err := s.inTx(ctx, func(tx *sql.Tx) error {
+		var status sql.NullString
+		var vmid int
+		err := tx.QueryRowContext(ctx, `SELECT vm_status, COALESCE(vm_id, 0) FROM puqProxmoxKVM_vm_info WHERE service_id = ? FOR UPDATE`, service).Scan(&status, &vmid)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			return kvm.Errorf(kvm.ErrNotFound, "service %d has no VM here", service)
+		case err != nil:
+			return err
+		case status.String != string(kvm.Remove) && status.String != string(kvm.ErrorTerminate):
+			return kvm.WithHint(kvm.Errorf(kvm.ErrRefused, "service %d is at %s; only one at remove or error_terminate can be forgotten", service, status.String), "puqkvm terminate %d", service)
+		}
+		for _, query := range []string{
+			`DELETE FROM puqProxmoxKVM_vm_info WHERE service_id = ?`,
+			`UPDATE puq_proxmox_kvm_addresses SET state = 'quarantined', until = NULL WHERE service_id = ? AND state IN ('claimed', 'leaving')`,
+			`DELETE FROM puq_proxmox_kvm_slots WHERE service_id = ?`,
+			`DELETE FROM puq_proxmox_kvm_backups WHERE service_id = ?`,
+		} {
+			if _, err := tx.ExecContext(ctx, query, service); err != nil {
+				return err
+			}
+		}
+		return tombstone(ctx, tx, service, vmid, rest)
+	})
+	if err != nil {
+		return fmt.Errorf("forget service %d: %w", service, err)
+	}
+	return nil
+}
