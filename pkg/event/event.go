@@ -92,6 +92,31 @@ type BlockEnded struct {
 	Complete bool       `json:"complete"`
 }
 
+// ActionStarted opens the lines of a service's action that has no block: terminate.
+type ActionStarted struct {
+	At
+	Service int64  `json:"service"`
+	Action  string `json:"action"`
+}
+
+// ActionEnded closes them.
+type ActionEnded struct {
+	At
+	Service int64         `json:"service"`
+	Action  string        `json:"action"`
+	Took    time.Duration `json:"took_ns"`
+	Message string        `json:"message,omitempty"` // "" = success
+	Failed  bool          `json:"failed,omitempty"`  // the message is an error; else it waits
+}
+
+// Said is what a row tells while it is at work.
+type Said struct {
+	At
+	Service int64  `json:"service"`
+	Text    string `json:"text"`
+	Action  bool   `json:"action"` // it stands among the lines of an action, not in a block
+}
+
 // ServiceResult is the line of a service under its task's TaskEnded.
 type ServiceResult struct {
 	At
@@ -123,6 +148,15 @@ func (StepEnded) Name() string { return "step_ended" }
 
 // Name is block_ended.
 func (BlockEnded) Name() string { return "block_ended" }
+
+// Name is action_started.
+func (ActionStarted) Name() string { return "action_started" }
+
+// Name is action_ended.
+func (ActionEnded) Name() string { return "action_ended" }
+
+// Name is said.
+func (Said) Name() string { return "said" }
 
 // Name is service_result.
 func (ServiceResult) Name() string { return "service_result" }

@@ -23,7 +23,11 @@ type Step struct {
 	From, To kvm.Status
 	// OnFail is where the status goes when the row fails; "" = it stays at From.
 	OnFail kvm.Status
-	Do     func(ctx context.Context, s *kvm.Service) (Result, error)
+	// Lasting is where it goes when the row fails so that waiting cannot mend it (kvm.Lasting); "" = as OnFail.
+	Lasting kvm.Status
+	// Alias: another's word for the status of a row that stands elsewhere in the table. It is not drawn.
+	Alias bool
+	Do    func(ctx context.Context, s *kvm.Service) (Result, error)
 }
 
 // Result is what a row that did not fail has to say.
@@ -32,6 +36,10 @@ type Result struct {
 	Note string
 	// Wait names what the row waits on; the status stays.
 	Wait string
+	// To is where the status moves in place of the step's To: rows between the two have nothing to do.
+	To kvm.Status
+	// Silent: there was nothing to do, so the row is neither numbered nor printed, and the next one of its status follows.
+	Silent bool
 	// Commit moves the status together with what belongs into the same transaction. nil = Store.Move.
 	Commit func(ctx context.Context) error
 }
@@ -41,6 +49,10 @@ type Pipeline struct {
 	Name   string // in the log's block: Deploy
 	Action string // in the log's sid line and the stored run: deploy
 	Steps  []Step
+	// Lines: in place of a block with its rows the log has a line for each thing that the rows say.
+	Lines bool
+	// Fail moves the status after a row has failed so that waiting cannot mend it; nil = Store.Move.
+	Fail func(ctx context.Context, s *kvm.Service, to kvm.Status, message string) error
 	// InOrder says that the first row takes what there may be too little of: services pass it one after the other, the
 	// oldest order first. It must not wait for anything outside.
 	InOrder bool
@@ -132,19 +144,29 @@ func (p *Pipeline) guard(ctx context.Context, s *kvm.Service) (reason string, er
 }
 
 func (e *Engine) walk(ctx context.Context, p *Pipeline, s *kvm.Service, sink event.Sink, run *kvm.Run, first int, failed error) Outcome {
+	began := e.Clock.Now()
 	at := func() event.At { return event.At{Time: e.Clock.Now()} }
-	sink.Emit(event.BlockStarted{At: at(), Pipeline: p.Name, Service: s.ID, VMID: s.Row.VMID, Status: s.Row.Status})
+	ctx = withTeller(ctx, teller{sink, e.Clock, s.ID, p.Lines})
+	if p.Lines {
+		sink.Emit(event.ActionStarted{At: at(), Service: s.ID, Action: p.Action})
+	} else {
+		sink.Emit(event.BlockStarted{At: at(), Pipeline: p.Name, Service: s.ID, VMID: s.Row.VMID, Status: s.Row.Status})
+	}
 	out := Outcome{Complete: true}
-	for i := first; i < len(p.Steps) && out.Complete; i++ {
+	for i := first; i >= 0 && out.Complete; i = p.after(i, s.Row.Status) {
 		if ctx.Err() != nil {
 			out = Outcome{Message: "interrupted", Err: interruption(ctx), At: s.Row.Status, Wanted: p.Steps[i].To}
 			break
 		}
-		out = e.row(ctx, &p.Steps[i], s, sink, run, i-first+1, i == len(p.Steps)-1, failed)
+		out = e.row(ctx, p, &p.Steps[i], s, sink, run, i == len(p.Steps)-1, failed)
 		failed = nil
 	}
 	out.At = s.Row.Status
-	sink.Emit(event.BlockEnded{At: at(), Pipeline: p.Name, Service: s.ID, Status: s.Row.Status, Complete: out.Complete})
+	if p.Lines {
+		sink.Emit(event.ActionEnded{At: at(), Service: s.ID, Action: p.Action, Took: e.Clock.Now().Sub(began), Message: out.Message, Failed: out.Err != nil})
+	} else {
+		sink.Emit(event.BlockEnded{At: at(), Pipeline: p.Name, Service: s.ID, Status: s.Row.Status, Complete: out.Complete})
+	}
 	if !errors.Is(out.Err, kvm.ErrMoved) {
 		run.To = s.Row.Status
 		e.record(ctx, run, out)
@@ -152,13 +174,28 @@ func (e *Engine) walk(ctx context.Context, p *Pipeline, s *kvm.Service, sink eve
 	return out
 }
 
-// row tries one row, the nth of the run, and perhaps the table's last; the outcome is complete when the status moved. failed,
-// if any, is the error it failed with already.
-func (e *Engine) row(ctx context.Context, st *Step, s *kvm.Service, sink event.Sink, run *kvm.Run, n int, last bool, failed error) Outcome {
-	began := e.Clock.Now()
+// after is the row that follows row i, which has left the service at status; -1 = none.
+func (p *Pipeline) after(i int, status kvm.Status) int {
+	if i+1 < len(p.Steps) && p.Steps[i+1].From == status && !p.Steps[i+1].Alias {
+		return i + 1
+	}
+	return p.row(status)
+}
+
+// row tries one row, perhaps the table's last; the outcome is complete when the status moved. failed, if any, is the error
+// it failed with already.
+func (e *Engine) row(ctx context.Context, p *Pipeline, st *Step, s *kvm.Service, sink event.Sink, run *kvm.Run, last bool, failed error) Outcome {
+	began, n := e.Clock.Now(), len(run.Steps)+1
 	res, err := Result{}, failed
 	if err == nil {
 		res, err = e.do(ctx, st, s)
+	}
+	if res.Silent && err == nil {
+		return Outcome{Complete: true}
+	}
+	to := st.To
+	if res.To != "" {
+		to = res.To
 	}
 	took, stored := e.Clock.Now().Sub(began), false
 	if err == nil && res.Wait == "" {
@@ -168,14 +205,16 @@ func (e *Engine) row(ctx context.Context, st *Step, s *kvm.Service, sink event.S
 		} else {
 			// The step is stored with the status that it led to: one statement, and neither without the other.
 			done := *run
-			done.To, done.Steps = st.To, append(slices.Clone(run.Steps), step(st, n, res, took, ""))
-			err = e.commit(ctx, func(ctx context.Context) error { return e.Store.Move(ctx, s, st.To, &done) })
+			done.To, done.Steps = to, append(slices.Clone(run.Steps), step(st, n, to, res, took, ""))
+			err = e.commit(ctx, func(ctx context.Context) error { return e.Store.Move(ctx, s, to, &done) })
 			stored = run.ID != 0
 		}
 	}
-	out := Outcome{Complete: err == nil && res.Wait == "", Wanted: st.To, Took: took}
+	out := Outcome{Complete: err == nil && res.Wait == "", Wanted: to, Took: took}
 	switch {
 	case out.Complete:
+	case errors.Is(err, kvm.ErrAsked): // the row is done, and the service elsewhere
+		out.Message = err.Error()
 	case res.Wait != "" && err == nil:
 		out.Message = "waiting on " + res.Wait
 	case ctx.Err() != nil && !errors.Is(err, kvm.ErrMoved):
@@ -184,17 +223,17 @@ func (e *Engine) row(ctx context.Context, st *Step, s *kvm.Service, sink event.S
 		out.Message = "waiting on " + err.Error()
 	default:
 		out.Message, out.Err = words(err), err
-		if st.OnFail != "" && st.OnFail != st.From && !errors.Is(err, kvm.ErrMoved) {
-			if moveErr := e.Store.Move(ctx, s, st.OnFail, nil); moveErr != nil {
-				out.Message, out.Err = moveErr.Error(), moveErr
-			}
+		if moveErr := e.fail(ctx, p, st, s, err, out.Message); moveErr != nil {
+			out.Message, out.Err = moveErr.Error(), moveErr
 		}
 	}
-	sink.Emit(event.StepEnded{At: event.At{Time: e.Clock.Now()}, Service: s.ID, N: n, Title: st.Title, Note: res.Note,
-		From: st.From, To: st.To, Took: took, Message: out.Message})
-	run.Steps = append(run.Steps, step(st, n, res, took, out.Message))
+	if !p.Lines {
+		sink.Emit(event.StepEnded{At: event.At{Time: e.Clock.Now()}, Service: s.ID, N: n, Title: st.Title, Note: res.Note,
+			From: st.From, To: to, Took: took, Message: out.Message})
+	}
+	run.Steps = append(run.Steps, step(st, n, to, res, took, out.Message))
 	if out.Complete {
-		run.To = st.To
+		run.To = to
 		if !stored && !last { // the last row is stored with the run's end
 			e.store(ctx, run)
 		}
@@ -202,8 +241,29 @@ func (e *Engine) row(ctx context.Context, st *Step, s *kvm.Service, sink event.S
 	return out
 }
 
-func step(st *Step, n int, res Result, took time.Duration, message string) kvm.RunStep {
-	return kvm.RunStep{N: n, Title: st.Title, Note: res.Note, From: st.From, To: st.To, Message: message, Took: took}
+// fail moves the status where the step says that it goes after err.
+func (e *Engine) fail(ctx context.Context, p *Pipeline, st *Step, s *kvm.Service, err error, message string) error {
+	to := st.OnFail
+	lasting := st.Lasting != "" && kvm.Lasting(err)
+	if lasting {
+		to = st.Lasting
+	}
+	if to == "" || to == st.From || errors.Is(err, kvm.ErrMoved) {
+		return nil
+	}
+	move := func(ctx context.Context) error { return e.Store.Move(ctx, s, to, nil) }
+	if lasting && p.Fail != nil {
+		move = func(ctx context.Context) error { return p.Fail(ctx, s, to, message) }
+	}
+	err = e.commit(ctx, move)
+	if errors.Is(err, kvm.ErrAsked) { // what was asked for is the way on
+		return nil
+	}
+	return err
+}
+
+func step(st *Step, n int, to kvm.Status, res Result, took time.Duration, message string) kvm.RunStep {
+	return kvm.RunStep{N: n, Title: st.Title, Note: res.Note, From: st.From, To: to, Message: message, Took: took}
 }
 
 // words are what err says and how to mend it, on one line.

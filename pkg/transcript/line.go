@@ -51,6 +51,22 @@ func Line(e event.Event, zone *time.Location) string {
 			return fmt.Sprintf("--- %s complete: service=%d status=%s ---", e.Pipeline, e.Service, e.Status)
 		}
 		return fmt.Sprintf("--- %s paused: waiting at (%s) ---", e.Pipeline, e.Status)
+	case event.ActionStarted:
+		return fmt.Sprintf("%s   sid:%d  [%s] starting", stamp, e.Service, e.Action)
+	case event.ActionEnded:
+		result := "success"
+		switch {
+		case e.Message != "" && e.Failed:
+			result = "error: " + oneLine(e.Message)
+		case e.Message != "":
+			result = oneLine(e.Message)
+		}
+		return fmt.Sprintf("%s   sid:%d  [%s] done (%.2fs) result=%s", stamp, e.Service, e.Action, e.Took.Seconds(), result)
+	case event.Said:
+		if e.Action {
+			return fmt.Sprintf("%s   sid:%d    · %s", stamp, e.Service, oneLine(e.Text))
+		}
+		return fmt.Sprintf("%s       · %s", stamp, oneLine(e.Text))
 	case event.ServiceResult:
 		if e.Message == "" {
 			return fmt.Sprintf("%s   sid:%d action:%s result:success", stamp, e.Service, e.Action)
