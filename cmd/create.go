@@ -66,6 +66,11 @@ const seeThroughPause = 5 * time.Second
 
 // seeThrough walks the service as cron would, until it is ready or an error stops it.
 func (a *app) seeThrough(ctx context.Context, id int64) error {
+	return a.seeThroughTo(ctx, id, atReady)
+}
+
+// seeThroughTo is seeThrough until done says that the status is what was waited for.
+func (a *app) seeThroughTo(ctx context.Context, id int64, done func(kvm.Status) bool) error {
 	a.stream = true
 	p, err := a.process(ctx, id)
 	if err != nil {
@@ -84,7 +89,9 @@ func (a *app) seeThrough(ctx context.Context, id int64) error {
 		switch {
 		case err != nil:
 			return err
-		case s.Row.Status == kvm.Ready:
+		case s.Row.Status == kvm.ErrorTerminate && report.Errors > 0:
+			return kvm.WithHint(kvm.Errorf(kvm.ErrAdmin, "service %d is at %s: %s", id, s.Row.Status, s.Row.Message), "puqkvm explain %d", id)
+		case done(s.Row.Status):
 			return nil
 		case report.Errors > 0:
 			return waitingError(id, s, report)

@@ -95,6 +95,9 @@ Exit codes of every command:
 	}
 	c.AddCommand(newCronCmd(a), newCreateCmd(a), newVMCmd(a), newIPPoolCmd(a), newServerCmd(a), newProductCmd(a),
 		newSettingsCmd(a), newDBCmd(a), newDemoCmd(a), newSimulateCmd(a), newCompletionCmd(), newVersionCmd(a))
+	for _, v := range queuedVerbs() {
+		c.AddCommand(newVerbCmd(a, v))
+	}
 	for _, sub := range c.Commands() {
 		nameExits(sub)
 	}

@@ -43,6 +43,10 @@ type Settings struct {
 	CronWait           time.Duration
 	MigrationTimeout   time.Duration
 	StartWait          time.Duration
+	StopGraceful       time.Duration
+	StopForce          time.Duration
+	VMIDRest           time.Duration
+	Quarantine         time.Duration
 	MigrationEnabled   bool
 	Intervals          map[string]time.Duration // by the task's name, whole minutes, 0 = off
 	Workers            int
@@ -75,6 +79,12 @@ var table = []Setting{
 	{Name: "migration.timeout", Kind: Duration, Default: "300s", Unit: "s", Min: 1, Max: 86400,
 		Help: "the longest wait for a migration in a tick; then the service pauses and the next tick waits on",
 		set:  func(s *Settings, p parsed) { s.MigrationTimeout = p.duration }},
+	{Name: "stop.graceful", Kind: Duration, Default: "120s", Unit: "s", Min: 0, Max: 3600,
+		Help: "how long a guest has to shut down before it is switched off; 0 = it is not asked",
+		set:  func(s *Settings, p parsed) { s.StopGraceful = p.duration }},
+	{Name: "stop.force", Kind: Duration, Default: "60s", Unit: "s", Min: 1, Max: 3600,
+		Help: "how long a VM that is switched off may take until it is seen stopped",
+		set:  func(s *Settings, p parsed) { s.StopForce = p.duration }},
 	{Name: "start.wait", Kind: Duration, Default: "5s", Unit: "s", Min: 0, Max: 300,
 		Help: "how long after its start task a VM may take until it is seen running",
 		set:  func(s *Settings, p parsed) { s.StartWait = p.duration }},
@@ -99,6 +109,12 @@ var table = []Setting{
 	{Name: "alert.after", Kind: Duration, Default: "15m", Unit: "m", Min: 1, Max: 10080,
 		Help: "a service this long in one pending status is reported once: an activity-log entry and a mail to the administrators",
 		set:  func(s *Settings, p parsed) { s.AlertAfter = p.duration }},
+	{Name: "vmid.rest", Kind: Duration, Default: "7d", Unit: "d", Min: 0, Max: 3650,
+		Help: "how long the VMID of a VM that is gone is not used again",
+		set:  func(s *Settings, p parsed) { s.VMIDRest = p.duration }},
+	{Name: "ip.quarantine", Kind: Duration, Default: "1d", Unit: "d", Min: 0, Max: 365,
+		Help: "how long an address that a package change took from a living VM without anti-spoofing is not given out",
+		set:  func(s *Settings, p parsed) { s.Quarantine = p.duration }},
 }
 
 func setInterval(task string) func(*Settings, parsed) {

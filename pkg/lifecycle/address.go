@@ -25,7 +25,7 @@ func wanted(n kvm.Network) (v4, v6 int) {
 	return v4, v6
 }
 
-// allocateIP claims the addresses. What an earlier deploy of the service still holds is kept.
+// allocateIP claims the addresses. What an earlier deploy of the service still holds is kept, as far as it is wanted.
 func (l *Lifecycle) allocateIP(_ context.Context, s *kvm.Service) (pipeline.Result, error) {
 	n := s.Package.Network
 	v4, v6 := wanted(n)
@@ -33,8 +33,8 @@ func (l *Lifecycle) allocateIP(_ context.Context, s *kvm.Service) (pipeline.Resu
 		// Services of one process queue for this; each has waited for those before it.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), allocatePatience)
 		defer cancel()
-		return l.Store.Allocate(ctx, s, kvm.SetIP, func(pools []kvm.Pool, taken map[netip.Addr]struct{}) ([]kvm.Claim, error) {
-			return pick(s, pools, taken, v4, v6)
+		return l.Store.Allocate(ctx, s, kvm.SetIP, func(pools []kvm.Pool, taken map[netip.Addr]struct{}) (kvm.Allotment, error) {
+			return allot(s, pools, taken, v4, v6)
 		})
 	}}
 	switch {
@@ -46,25 +46,48 @@ func (l *Lifecycle) allocateIP(_ context.Context, s *kvm.Service) (pipeline.Resu
 	return res, nil
 }
 
-// pick chooses what s still lacks: from the bridge and VLAN of what it has, else as the product says.
-func pick(s *kvm.Service, pools []kvm.Pool, taken map[netip.Addr]struct{}, v4, v6 int) ([]kvm.Claim, error) {
+// allot chooses how the addresses of s change so that it has v4 and v6 of them. Those it has stay, the first ones first; what
+// it lacks is taken from those that were leaving it, then from the pools: of the bridge and VLAN of what it has, else as the
+// product says.
+func allot(s *kvm.Service, pools []kvm.Pool, taken map[netip.Addr]struct{}, v4, v6 int) (kvm.Allotment, error) {
 	n := s.Package.Network
-	want := ipam.Want{IPv4: v4, IPv6: v6, Auto: n.Auto, Bridge: n.Bridge, VLAN: n.VLAN}
-	have := map[kvm.Family]int{}
-	for _, c := range s.Addrs {
-		have[kvm.FamilyOf(c.Addr)]++
-		want.Fixed, want.Bridge, want.VLAN = true, c.Bridge, c.VLAN
+	want := ipam.Want{Auto: n.Auto, Bridge: n.Bridge, VLAN: n.VLAN}
+	var out kvm.Allotment
+	next := map[kvm.Family]int{} // the position of the next one
+	lacks := func(f kvm.Family, count int) int {
+		for _, c := range s.Addrs {
+			if kvm.FamilyOf(c.Addr) != f {
+				continue
+			}
+			want.Fixed, want.Bridge, want.VLAN = true, c.Bridge, c.VLAN
+			if count == 0 {
+				out.Leave = append(out.Leave, c)
+				continue
+			}
+			count, next[f] = count-1, max(next[f], c.Position+1)
+		}
+		for _, c := range s.Leaving {
+			if kvm.FamilyOf(c.Addr) != f || count == 0 || want.Fixed && (c.Bridge != want.Bridge || c.VLAN != want.VLAN) {
+				continue
+			}
+			want.Fixed, want.Bridge, want.VLAN = true, c.Bridge, c.VLAN
+			out.Return = append(out.Return, c)
+			count, next[f] = count-1, max(next[f], c.Position+1)
+		}
+		return count
 	}
-	want.IPv4, want.IPv6 = max(0, v4-have[kvm.IPv4]), max(0, v6-have[kvm.IPv6])
+	want.IPv4 = lacks(kvm.IPv4, v4)
+	want.IPv6 = lacks(kvm.IPv6, v6)
 	if want.IPv4+want.IPv6 == 0 {
-		return nil, nil
+		return out, nil
 	}
 	claims, err := ipam.Pick(pools, taken, want)
 	if err != nil {
-		return nil, err
+		return kvm.Allotment{}, err
 	}
-	for i := range claims {
-		claims[i].Position += have[kvm.FamilyOf(claims[i].Addr)]
+	for _, c := range claims {
+		c.Position += next[kvm.FamilyOf(c.Addr)]
+		out.Add = append(out.Add, c)
 	}
-	return claims, nil
+	return out, nil
 }

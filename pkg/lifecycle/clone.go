@@ -39,7 +39,7 @@ func (l *Lifecycle) cloneVM(ctx context.Context, s *kvm.Service) (pipeline.Resul
 		return pipeline.Result{}, fmt.Errorf("VM %d: our clone task ended OK, but the VM does not carry our mark; an administrator must look whose it is", s.Row.VMID)
 	}
 	s.Fresh = true
-	return l.adoptClone(ctx, s, vm)
+	return l.adoptClone(ctx, c, s, vm)
 }
 
 // claimVMID sees to it that the row's VMID is free to clone to; when it is our finished clone already it adopts that, and
@@ -67,7 +67,7 @@ func (l *Lifecycle) claimVMID(ctx context.Context, c Cluster, s *kvm.Service) (r
 			case err != nil:
 				return res, false, err
 			case vm.Description == kvm.Mark(l.Installation, s.ID):
-				res, err = l.adoptClone(ctx, s, vm)
+				res, err = l.adoptClone(ctx, c, s, vm)
 				return res, false, err
 			case vm.Name == s.Row.Name:
 				return res, false, kvm.Errorf(kvm.ErrAdmin, "VM %d on %s has our name %s but not our mark; an administrator must look whose it is", vm.VMID, vm.Node, vm.Name)
@@ -163,21 +163,37 @@ func (l *Lifecycle) freeSlot(ctx context.Context, s *kvm.Service, err error) err
 }
 
 // adoptClone stores the proof of ownership together with the status.
-func (l *Lifecycle) adoptClone(ctx context.Context, s *kvm.Service, vm *kvm.VM) (pipeline.Result, error) {
+func (l *Lifecycle) adoptClone(ctx context.Context, c Cluster, s *kvm.Service, vm *kvm.VM) (pipeline.Result, error) {
 	if vm.Lock != "" {
 		return pipeline.Result{Wait: fmt.Sprintf("VM %d: locked by Proxmox (%s)", vm.VMID, vm.Lock)}, nil
 	}
 	if vm.UUID == "" {
 		return pipeline.Result{}, kvm.WithHint(kvm.Errorf(kvm.ErrAdmin, "VM %d has no SMBIOS UUID, which proves whose it is", vm.VMID),
-			"give the template %d an smbios1 uuid (any change of its options in Proxmox makes one)", s.Package.Template)
+			"give the template %d an smbios1 uuid (any change of its options in Proxmox makes one)", templateOf(s))
 	}
 	if !s.Row.HasUUID(vm.UUID) {
 		s.Row.UUIDs = append(s.Row.UUIDs, vm.UUID)
 	}
 	s.Row.UUID, s.Row.Node = vm.UUID, vm.Node
+	if err := l.nameCluster(ctx, c, s); err != nil {
+		return pipeline.Result{}, err
+	}
 	if vm.NIC != nil && s.Row.MAC == "" {
 		s.Row.MAC = vm.NIC.MAC
 	}
 	s.Seen = vm
 	return pipeline.Result{}, nil
+}
+
+// nameCluster stores which cluster s's VM, which has just been seen, is in: a later proof of its absence must come from that
+// one. A token that may not ask leaves it open.
+func (l *Lifecycle) nameCluster(ctx context.Context, c Cluster, s *kvm.Service) error {
+	name, err := c.ClusterName(ctx)
+	if err == nil {
+		s.Row.Cluster = name
+	}
+	if errors.Is(err, kvm.ErrDenied) {
+		return nil
+	}
+	return err
 }

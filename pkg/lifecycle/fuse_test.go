@@ -66,7 +66,7 @@ func (s fusedStore) NextVMID(ctx context.Context, sv *kvm.Service) error {
 	return s.f.do("NextVMID", func() error { return s.Store.NextVMID(ctx, sv) })
 }
 
-func (s fusedStore) Allocate(ctx context.Context, sv *kvm.Service, to kvm.Status, pick func([]kvm.Pool, map[netip.Addr]struct{}) ([]kvm.Claim, error)) error {
+func (s fusedStore) Allocate(ctx context.Context, sv *kvm.Service, to kvm.Status, pick func([]kvm.Pool, map[netip.Addr]struct{}) (kvm.Allotment, error)) error {
 	return s.f.do("Allocate", func() error { return s.Store.Allocate(ctx, sv, to, pick) })
 }
 

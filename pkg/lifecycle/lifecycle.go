@@ -19,7 +19,11 @@ type Settings struct {
 	MigrationTimeout time.Duration
 	StartWait        time.Duration // until a started VM must be seen running
 	ClonesPerNode    int
-	ClonesPerStorage int // to a shared storage
+	ClonesPerStorage int           // to a shared storage
+	StopGraceful     time.Duration // that a guest has to shut down
+	StopForce        time.Duration // until a VM that was switched off must be seen stopped
+	VMIDRest         time.Duration // until the VMID of a VM that is gone is used again
+	Quarantine       time.Duration // until an address that a living VM could still use is given out again
 }
 
 // Lifecycle holds what the rows' functions need. Make it with New; it is safe for concurrent use.
@@ -29,6 +33,7 @@ type Lifecycle struct {
 	Cluster  func(ctx context.Context, serverID int64) (Cluster, error)
 	Settings Settings
 	Clock    clock.Clock
+	Zone     *time.Location // WHMCS's, for what is written to its notes and log; nil = UTC
 	Rand     io.Reader
 	// Installation is the id that ownership marks carry.
 	Installation string
@@ -41,6 +46,9 @@ type Lifecycle struct {
 // New completes l.
 func New(l Lifecycle) *Lifecycle {
 	l.queues, l.templates, l.placed = newQueues(), newTemplates(), newPlaced()
+	if l.Zone == nil {
+		l.Zone = time.UTC
+	}
 	return &l
 }
 
@@ -57,21 +65,29 @@ func skip(note string) (pipeline.Result, error) { return pipeline.Result{Note: n
 // row wraps a row's function with what stops every row: rows of WHMCS that are wrong, and a service that WHMCS has ended.
 func (l *Lifecycle) row(do func(ctx context.Context, s *kvm.Service) (pipeline.Result, error)) func(context.Context, *kvm.Service) (pipeline.Result, error) {
 	return func(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
-		ended := s.State != "Active" && s.State != "Pending" && s.State != "Suspended"
-		if s.Row.Status == kvm.SetDNS && (s.Problem != nil || ended) {
+		wait := ended(s)
+		if (s.Row.Status == kvm.SetDNS || s.Row.Status == kvm.RIRemoved) && (s.Problem != nil || wait != "") {
 			// It may stay here for long, and a slot that a killed run has left would be missing to others.
 			if err := l.Store.FreeSlots(ctx, s); err != nil {
 				return pipeline.Result{}, err
 			}
 		}
 		switch {
-		case ended:
-			return pipeline.Result{Wait: fmt.Sprintf("WHMCS: the service is %s; nothing is done until it is Active again or terminated", s.State)}, nil
+		case wait != "":
+			return pipeline.Result{Wait: wait}, nil
 		case s.Problem != nil:
 			return pipeline.Result{}, s.Problem
 		}
 		return do(ctx, s)
 	}
+}
+
+// ended says why nothing but a terminate is done for s, "" = WHMCS has not ended it.
+func ended(s *kvm.Service) string {
+	if s.State == "Active" || s.State == "Pending" || s.State == "Suspended" {
+		return ""
+	}
+	return fmt.Sprintf("WHMCS: the service is %s; nothing is done until it is Active again or terminated", s.State)
 }
 
 // check is the Check of every pipeline with a VM: a VM that Proxmox has locked is left alone, without a line.
@@ -132,7 +148,7 @@ func (l *Lifecycle) read(ctx context.Context, c Cluster, s *kvm.Service) (*kvm.V
 		return nil, err
 	}
 	if !found {
-		return nil, kvm.WithHint(fmt.Errorf("VM %d is not listed by the cluster; whether it is gone is not known", s.Row.VMID),
+		return nil, kvm.WithHint(kvm.Errorf(kvm.ErrNotHere, "VM %d is not listed by the cluster; whether it is gone is not known", s.Row.VMID),
 			"look for it in Proxmox; the token needs VM.Audit on /vms/%d", s.Row.VMID)
 	}
 	if place.Container {
@@ -175,7 +191,7 @@ func (l *Lifecycle) follow(ctx context.Context, c Cluster, s *kvm.Service, kind 
 		return err // nothing was learned of the task
 	}
 	s.Row.TaskKind, s.Row.TaskUPID = "", ""
-	if kind != taskStart { // which changes no configuration
+	if kind != taskStart && kind != taskShutdown && kind != taskStop { // which change no configuration
 		s.Seen = nil
 	}
 	if err != nil {

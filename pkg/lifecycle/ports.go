@@ -18,9 +18,11 @@ type Store interface {
 	// NextVMID reserves the lowest free VMID above the present one, gives the present one up, and forgets that a clone
 	// was sent.
 	NextVMID(ctx context.Context, s *kvm.Service) error
-	// Allocate claims what pick chooses from the server's pools and the addresses that are taken, writes the addresses
-	// to tblhosting, and moves s to to, all in one transaction. It picks again when another was faster.
-	Allocate(ctx context.Context, s *kvm.Service, to kvm.Status, pick func(pools []kvm.Pool, taken map[netip.Addr]struct{}) ([]kvm.Claim, error)) error
+	// Allocate makes the addresses what pick decides by the server's pools and the addresses that are taken, writes those
+	// that s keeps to tblhosting, and moves s to to, all in one transaction. It picks again when another was faster.
+	Allocate(ctx context.Context, s *kvm.Service, to kvm.Status, pick func(pools []kvm.Pool, taken map[netip.Addr]struct{}) (kvm.Allotment, error)) error
+	// MoveLeaving is Move that gives back the addresses which are leaving: they are free at once, or after rest.
+	MoveLeaving(ctx context.Context, s *kvm.Service, to kvm.Status, rest time.Duration) error
 	// SetPassword stores the guest's user and password in tblhosting and notes that this deploy has made them.
 	SetPassword(ctx context.Context, s *kvm.Service, user string, password kvm.Secret) error
 	// Password is the stored password.
@@ -33,6 +35,17 @@ type Store interface {
 	TakeSlot(ctx context.Context, s *kvm.Service, kind, place string, n, first int) (bool, error)
 	// FreeSlots gives back what slots s holds.
 	FreeSlots(ctx context.Context, s *kvm.Service) error
+	// Terminated moves s, whose VM is gone, to remove: addresses and VMID are free (the VMID after rest), the domain is wiped,
+	// and tblhosting.notes and the activity log say so. local is WHMCS's time.
+	Terminated(ctx context.Context, s *kvm.Service, rest time.Duration, local time.Time) error
+	// GiveUp moves s to to, where an administrator must act, with one entry in the activity log.
+	GiveUp(ctx context.Context, s *kvm.Service, to kvm.Status, message string, local time.Time) error
+	// Requeue makes a new order of s, whose VM is gone: creation, with a new VMID; its addresses are free. now is WHMCS's time.
+	Requeue(ctx context.Context, s *kvm.Service, rest time.Duration, now time.Time) error
+	// Backups are the volumes that are known to be backups which our own tasks made of the service's VM, or that adopt took over.
+	Backups(ctx context.Context, service int64) ([]kvm.Backup, error)
+	// ForgetBackup takes a volume that is gone out of the journal.
+	ForgetBackup(ctx context.Context, service int64, b kvm.Backup) error
 	// Zones are the names of the configured DNS zones.
 	Zones(ctx context.Context) ([]string, error)
 }
@@ -47,6 +60,8 @@ type (
 		Tasks
 		Cloner
 		Configurer
+		Powerer
+		Remover
 		Firewaller
 	}
 
@@ -59,6 +74,10 @@ type (
 		Snapshot(ctx context.Context) (map[int]kvm.Place, error)
 		// Free asks nextid whether the cluster has no guest vmid, whatever the token may see.
 		Free(ctx context.Context, vmid int) (bool, error)
+		// Standing says which cluster it is and whether it is quorate, as it is now.
+		Standing(ctx context.Context) (kvm.Standing, error)
+		// ClusterName is Standing's Cluster, asked for once in the life of the process.
+		ClusterName(ctx context.Context) (string, error)
 		// VM reads a configuration with its pending changes.
 		VM(ctx context.Context, node string, vmid int) (*kvm.VM, error)
 		// Nodes are the cluster's nodes.
@@ -98,10 +117,38 @@ type (
 		SetNIC(ctx context.Context, vm kvm.Owned, nic kvm.NIC) error
 		// SetCloudInit writes the cloud-init keys; an empty password is not sent, absent addresses and keys are removed.
 		SetCloudInit(ctx context.Context, vm kvm.Owned, ci kvm.CloudInit) error
+		// SetOnBoot says whether the VM starts with its node.
+		SetOnBoot(ctx context.Context, vm kvm.Owned, on bool) error
+		// SetGuestPassword sets a password through the guest agent: kvm.ErrState when that does not answer.
+		SetGuestPassword(ctx context.Context, vm kvm.Owned, user string, password kvm.Secret) error
+	}
+
+	// Powerer starts and stops VMs.
+	Powerer interface {
 		// Start starts the VM.
 		Start(ctx context.Context, vm kvm.Owned) (kvm.UPID, error)
+		// Shutdown asks the guest to shut down, for at most timeout. It never forces.
+		Shutdown(ctx context.Context, vm kvm.Owned, timeout time.Duration) (kvm.UPID, error)
+		// Stop switches the VM off, whatever else is at work on its power.
+		Stop(ctx context.Context, vm kvm.Owned) (kvm.UPID, error)
 		// Power asks the VM's own node for its power state and lock.
 		Power(ctx context.Context, vm kvm.Owned) (power kvm.Power, lock string, err error)
+	}
+
+	// Remover destroys.
+	Remover interface {
+		// Delete destroys the stopped VM with its disks and snapshots. Backups stay.
+		Delete(ctx context.Context, vm kvm.Owned) (kvm.UPID, error)
+		// Snapshots are the VM's, the oldest first.
+		Snapshots(ctx context.Context, vm kvm.Owned) ([]kvm.Snapshot, error)
+		// DeleteSnapshot removes one; kvm.ErrNotFound when it is not there.
+		DeleteSnapshot(ctx context.Context, vm kvm.Owned, name string) (kvm.UPID, error)
+		// BackupStorages are those of node that may hold backups.
+		BackupStorages(ctx context.Context, node string) ([]kvm.Storage, error)
+		// Inside reads which VM b is of, and sets its UUID.
+		Inside(ctx context.Context, b *kvm.Backup) error
+		// DeleteBackup removes the volume; one that is gone is fine.
+		DeleteBackup(ctx context.Context, b kvm.OwnedBackup) (kvm.UPID, error)
 	}
 
 	// Firewaller reads and writes a VM's firewall.

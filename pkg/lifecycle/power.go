@@ -75,22 +75,8 @@ func (l *Lifecycle) awaitPower(ctx context.Context, c Cluster, vm kvm.Owned, wan
 
 // verifyAndMail sees the VM run, and puts the mail into the outbox together with the status.
 func (l *Lifecycle) verifyAndMail(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
-	c, vm, err := l.observe(ctx, s)
-	if err != nil {
-		return pipeline.Result{}, err
-	}
-	want := kvm.Running
-	if s.Row.Suspended {
-		want = kvm.Stopped
-	}
-	power, err := l.awaitPower(ctx, c, vm, want, l.Settings.StartWait)
-	switch {
-	case err != nil:
-		return pipeline.Result{}, err
-	case power != want && want == kvm.Running:
-		return pipeline.Result{}, notRunning(power)
-	case power != want:
-		return pipeline.Result{}, fmt.Errorf("VM %d is %s, and the service is suspended", s.Row.VMID, power)
+	if res, err := l.verify(ctx, s); err != nil {
+		return res, err
 	}
 	if s.Package.MailReady == "" {
 		return pipeline.Result{Note: "no e-mail: the product names none"}, nil

@@ -1,46 +1,93 @@
 package lifecycle
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 )
 
-// TestTables holds the tables against their rules: no status in two of them, no gap, every status reached.
+// ends are where tables end that do not end at ready.
+var ends = map[string]kvm.Status{"Terminate": kvm.Remove, "Redeploy": kvm.Creation}
+
+// TestTables holds the tables against their rules: no status in two of them, no gap, every status reached, and each status
+// of the phase that its table is.
 func TestTables(t *testing.T) {
 	l := New(Lifecycle{})
 	owner := map[kvm.Status]string{}
 	for _, p := range l.Pipelines() {
-		from := map[kvm.Status]bool{}
+		from := map[kvm.Status]int{}
+		before := kvm.Status("")
 		for i, st := range p.Steps {
 			if st.Title == "" || st.Do == nil || st.From == "" || st.To == "" {
 				t.Errorf("%s row %d is not complete: %+v", p.Name, i+1, st)
 			}
-			if i > 0 && st.From != p.Steps[i-1].To {
-				t.Errorf("%s row %d starts from %s, but the one before ends at %s", p.Name, i+1, st.From, p.Steps[i-1].To)
+			if from[st.From]++; before != "" && st.From != before && !st.Alias {
+				t.Errorf("%s row %d starts from %s, but the one before ends at %s", p.Name, i+1, st.From, before)
 			}
-			if from[st.From] {
-				t.Errorf("%s has two rows from %s", p.Name, st.From)
+			if !st.Alias {
+				before = st.To
 			}
-			from[st.From] = true
 			if other, taken := owner[st.From]; taken && other != p.Name {
 				t.Errorf("%s stands in %s and in %s", st.From, other, p.Name)
 			}
 			owner[st.From] = p.Name
-		}
-		for i, st := range p.Steps {
-			if st.OnFail != "" && !from[st.OnFail] {
-				t.Errorf("%s row %d falls back to %s, where no row starts", p.Name, i+1, st.OnFail)
+			if phase := st.From.Phase(); string(phase) != p.Action {
+				t.Errorf("%s has the status %s, which is of the phase %s", p.Name, st.From, phase)
 			}
 		}
-		if last := p.Steps[len(p.Steps)-1].To; last != kvm.Ready {
-			t.Errorf("%s ends at %s", p.Name, last)
+		for i, st := range p.Steps {
+			if st.OnFail != "" && from[st.OnFail] == 0 {
+				t.Errorf("%s row %d falls back to %s, where no row starts", p.Name, i+1, st.OnFail)
+			}
+			if two := from[st.From] > 1; two && (st.From != st.To && p.Steps[i-1].From != st.From || p.Name != "ChangePackage") {
+				t.Errorf("%s has two rows from %s", p.Name, st.From)
+			}
 		}
-		if from[kvm.Ready] {
+		want := kvm.Ready
+		if e, other := ends[p.Name]; other {
+			want = e
+		}
+		if before != want {
+			t.Errorf("%s ends at %s", p.Name, before)
+		}
+		if from[kvm.Ready] > 0 {
 			t.Errorf("%s has a row from ready", p.Name)
 		}
 	}
-	if n := len(l.Deploy().Steps); n != 15 {
-		t.Errorf("Deploy has %d rows, want 15", n)
+	rows := map[string]int{"Deploy": 15, "ChangePackage": 13} // the twelve, and the PHP module's word for one
+	for _, p := range l.Pipelines() {
+		if n := rows[p.Name]; n != 0 && len(p.Steps) != n {
+			t.Errorf("%s has %d rows, want %d", p.Name, len(p.Steps), n)
+		}
+	}
+}
+
+// TestMatrix: every verb has an answer in every phase, what WHMCS sends is never refused because the service is busy, and
+// each phase is one of a table or stands alone.
+func TestMatrix(t *testing.T) {
+	busy := []kvm.Phase{}
+	for _, p := range New(Lifecycle{}).Pipelines() {
+		busy = append(busy, kvm.Phase(p.Action))
+	}
+	for _, v := range kvm.Verbs() {
+		for _, phase := range kvm.Phases() {
+			d := kvm.Decide(v, phase)
+			if d == "" {
+				t.Errorf("%s at %s: nothing is decided", v, phase)
+			}
+			ending := phase == kvm.PhaseTerminate
+			if v.FromWHMCS() && d == kvm.Refuse && slices.Contains(busy, phase) && !ending {
+				t.Errorf("%s at %s is refused, and WHMCS does not ask twice", v, phase)
+			}
+			if !v.FromWHMCS() && d == kvm.Note {
+				t.Errorf("%s at %s is noted", v, phase)
+			}
+		}
+	}
+	for _, phase := range busy {
+		if !slices.Contains(kvm.Phases(), phase) {
+			t.Errorf("the phase %s is not listed", phase)
+		}
 	}
 }

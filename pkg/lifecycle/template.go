@@ -35,7 +35,7 @@ func newTemplates() *templates { return &templates{known: map[templateKey]*looku
 
 // get is the product's template, checked: it exists, is a template, and can tell the guest its addresses.
 func (t *templates) get(ctx context.Context, c Cluster, s *kvm.Service) (*template, error) {
-	key := templateKey{s.Row.ServerID, s.Package.Template}
+	key := templateKey{s.Row.ServerID, templateOf(s)}
 	t.mu.Lock()
 	x := t.known[key]
 	if x == nil {
@@ -67,10 +67,21 @@ func (t *templates) get(ctx context.Context, c Cluster, s *kvm.Service) (*templa
 	return x.good, nil
 }
 
+// templateOf is the VMID of the template that s is made from: the one that was chosen, else the package's.
+func templateOf(s *kvm.Service) int {
+	if s.Row.Template != 0 {
+		return s.Row.Template
+	}
+	return s.Package.Template
+}
+
 // findTemplate reads and checks the product's template.
 func findTemplate(ctx context.Context, c Cluster, s *kvm.Service) (*kvm.VM, error) {
-	vmid := s.Package.Template
+	vmid := templateOf(s)
 	hint := func(err error) error {
+		if s.Row.Template != 0 {
+			return kvm.WithHint(err, "puqkvm reinstall %d --template VMID --confirm REINSTALL, or mend the template in Proxmox", s.ID)
+		}
 		return kvm.WithHint(err, "puqkvm product set %d template=VMID, or mend the template in Proxmox", s.ProductID)
 	}
 	if vmid == 0 {
@@ -82,20 +93,28 @@ func findTemplate(ctx context.Context, c Cluster, s *kvm.Service) (*kvm.VM, erro
 	}
 	place, found := places[vmid]
 	if !found {
-		return nil, hint(kvm.Errorf(kvm.ErrNotFound, "template %d (setting template of product %d) is not in the cluster, or the token may not see it", vmid, s.ProductID))
+		return nil, hint(kvm.Errorf(kvm.ErrNotFound, "template %d%s is not in the cluster, or the token may not see it", vmid, from(s)))
 	}
 	vm, err := c.VM(ctx, place.Node, vmid)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("template %d: %w", vmid, err)
 	case !vm.Template:
-		return nil, hint(kvm.Errorf(kvm.ErrInvalid, "VM %d (setting template of product %d) is no template", vmid, s.ProductID))
+		return nil, hint(kvm.Errorf(kvm.ErrInvalid, "VM %d%s is no template", vmid, from(s)))
 	case vm.CloudDrive == "":
-		return nil, hint(kvm.Errorf(kvm.ErrInvalid, "template %d (setting template of product %d) has no cloud-init drive", vmid, s.ProductID))
+		return nil, hint(kvm.Errorf(kvm.ErrInvalid, "template %d%s has no cloud-init drive", vmid, from(s)))
 	case vm.NIC == nil:
-		return nil, hint(kvm.Errorf(kvm.ErrInvalid, "template %d (setting template of product %d) has no network device net0", vmid, s.ProductID))
+		return nil, hint(kvm.Errorf(kvm.ErrInvalid, "template %d%s has no network device net0", vmid, from(s)))
 	case vm.SystemSlot == "":
-		return nil, hint(kvm.Errorf(kvm.ErrInvalid, "template %d (setting template of product %d) has no disk", vmid, s.ProductID))
+		return nil, hint(kvm.Errorf(kvm.ErrInvalid, "template %d%s has no disk", vmid, from(s)))
 	}
 	return vm, nil
+}
+
+// from says, in brackets, who chose the template.
+func from(s *kvm.Service) string {
+	if s.Row.Template != 0 {
+		return " (chosen for the reinstallation)"
+	}
+	return fmt.Sprintf(" (setting template of product %d)", s.ProductID)
 }

@@ -17,11 +17,11 @@ type errAddressTaken struct{ addr netip.Addr }
 
 func (e errAddressTaken) Error() string { return e.addr.String() + " was taken meanwhile" }
 
-// Allocate claims what pick chooses, writes the service's addresses to tblhosting and moves it to to, in one transaction.
-// When another process was faster, or there are not enough left, pick chooses again from a fresh look.
+// Allocate makes the service's addresses what pick decides, writes those that it keeps to tblhosting and moves it to to, in
+// one transaction. When another process was faster, or there are not enough left, pick chooses again from a fresh look.
 // The unique key of the address is what keeps two services apart; the look and its mutex only save work.
 func (s *Store) Allocate(ctx context.Context, sv *kvm.Service, to kvm.Status,
-	pick func(pools []kvm.Pool, taken map[netip.Addr]struct{}) ([]kvm.Claim, error)) error {
+	pick func(pools []kvm.Pool, taken map[netip.Addr]struct{}) (kvm.Allotment, error)) error {
 	s.given.mu.Lock()
 	defer s.given.mu.Unlock()
 	var lost []kvm.Claim
@@ -35,9 +35,9 @@ func (s *Store) Allocate(ctx context.Context, sv *kvm.Service, to kvm.Status,
 		if err != nil {
 			return err
 		}
-		var claims []kvm.Claim
+		var allot kvm.Allotment
 		err = s.given.without(sv.ID, func(taken map[netip.Addr]struct{}) (err error) {
-			claims, err = pick(pools, taken)
+			allot, err = pick(pools, taken)
 			return err
 		})
 		var taken errAddressTaken
@@ -45,8 +45,8 @@ func (s *Store) Allocate(ctx context.Context, sv *kvm.Service, to kvm.Status,
 		case err != nil && fresh:
 			return err
 		case err == nil:
-			if err = s.claimAddresses(ctx, sv, to, claims); err == nil {
-				s.given.add(claims)
+			if err = s.claimAddresses(ctx, sv, to, allot); err == nil {
+				s.given.add(allot.Add)
 				return nil
 			}
 			if !errors.As(err, &taken) {
@@ -61,24 +61,61 @@ func (s *Store) Allocate(ctx context.Context, sv *kvm.Service, to kvm.Status,
 	}
 }
 
-func (s *Store) claimAddresses(ctx context.Context, sv *kvm.Service, to kvm.Status, claims []kvm.Claim) error {
-	all := append(append([]kvm.Claim{}, sv.Addrs...), claims...)
-	dedicated, assigned := hostingAddresses(all)
-	row := sv.Row
-	row.TaskKind, row.TaskUPID = "", ""
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
-		if err := insertClaims(ctx, tx, sv.ID, claims); err != nil {
-			return err
-		}
-		return writeRow(ctx, tx, sv.ID, &row, to, beside{join: `LEFT JOIN tblhosting h ON h.id = v.service_id`,
-			set: `h.dedicatedip = ?, h.assignedips = ?`, setArgs: []any{dedicated, assigned}})
+func (s *Store) claimAddresses(ctx context.Context, sv *kvm.Service, to kvm.Status, allot kvm.Allotment) error {
+	next := *sv
+	next.Addrs, next.Leaving = allot.Apply(sv.Addrs, sv.Leaving)
+	next.Row.TaskKind, next.Row.TaskUPID = "", ""
+	var hosting []beside
+	if len(sv.Addrs)+len(sv.Leaving)+len(next.Addrs) > 0 { // else what stands there is not ours: somebody typed it in
+		dedicated, assigned := hostingAddresses(next.Addrs)
+		hosting = []beside{{join: `LEFT JOIN tblhosting h ON h.id = v.service_id`,
+			set: `h.dedicatedip = ?, h.assignedips = ?`, setArgs: []any{dedicated, assigned}}}
+	}
+	err := s.passing(ctx, sv, to, func(to, note kvm.Status) error {
+		return s.inTx(ctx, func(tx *sql.Tx) error {
+			if err := insertClaims(ctx, tx, sv.ID, allot.Add); err != nil {
+				return err
+			}
+			for _, c := range []struct {
+				state  string
+				claims []kvm.Claim
+			}{{"leaving", allot.Leave}, {"claimed", allot.Return}} {
+				for _, claim := range c.claims {
+					if _, err := tx.ExecContext(ctx, `UPDATE puq_proxmox_kvm_addresses SET state = ? WHERE address = ? AND service_id = ?`,
+						c.state, StoredAddr(claim.Addr), sv.ID); err != nil {
+						return err
+					}
+				}
+			}
+			return writeRowFor(ctx, tx, sv.ID, &next.Row, to, note, hosting...)
+		})
 	})
+	if errors.Is(err, kvm.ErrAsked) {
+		return err
+	}
 	if err != nil {
 		return fmt.Errorf("claim the addresses of service %d: %w", sv.ID, err)
 	}
-	row.Status = to
-	sv.Row, sv.Addrs = row, all
+	moved(&next.Row, to)
+	*sv = next
 	return nil
+}
+
+// MoveLeaving is Move that gives back the addresses which are leaving: they are free at once, or after rest.
+func (s *Store) MoveLeaving(ctx context.Context, sv *kvm.Service, to kvm.Status, rest time.Duration) error {
+	err := s.moveWith(ctx, sv, to, func(tx *sql.Tx) error {
+		query, args := `DELETE FROM puq_proxmox_kvm_addresses WHERE service_id = ? AND state = 'leaving'`, []any{sv.ID}
+		if rest > 0 {
+			query = `UPDATE puq_proxmox_kvm_addresses SET state = 'quarantined', until = UTC_TIMESTAMP(6) + INTERVAL ? SECOND WHERE service_id = ? AND state = 'leaving'`
+			args = []any{int64(rest / time.Second), sv.ID}
+		}
+		_, err := tx.ExecContext(ctx, query, args...)
+		return err
+	})
+	if err == nil {
+		sv.Leaving = nil
+	}
+	return err
 }
 
 // insertClaims claims all addresses, or is errAddressTaken. A claim whose quarantine is over gives way.
@@ -136,23 +173,23 @@ func addrText(a netip.Addr) string {
 	return StoredAddr(a)
 }
 
-// claims are the addresses that the service holds, first of each family first.
-func (s *Store) claims(ctx context.Context, service int64) ([]kvm.Claim, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT address, position, pool_id, bridge, vlan, gateway, bits, dns1, dns2
-		FROM puq_proxmox_kvm_addresses WHERE service_id = ? AND state = 'claimed' ORDER BY position, address`, service)
+// claims reads the addresses that sv holds, and those that are leaving it, first of each family first.
+func (s *Store) claims(ctx context.Context, sv *kvm.Service) error {
+	rows, err := s.db.QueryContext(ctx, `SELECT address, position, pool_id, bridge, vlan, gateway, bits, dns1, dns2, state
+		FROM puq_proxmox_kvm_addresses WHERE service_id = ? AND state IN ('claimed', 'leaving') ORDER BY position, address`, sv.ID)
 	if err != nil {
-		return nil, fmt.Errorf("addresses of service %d: %w", service, err)
+		return fmt.Errorf("addresses of service %d: %w", sv.ID, err)
 	}
 	defer rows.Close()
-	var out []kvm.Claim
+	sv.Addrs, sv.Leaving = nil, nil
 	for rows.Next() {
 		var c kvm.Claim
-		var addr, gw, dns1, dns2 string
-		if err := rows.Scan(&addr, &c.Position, &c.PoolID, &c.Bridge, &c.VLAN, &gw, &c.Bits, &dns1, &dns2); err != nil {
-			return nil, fmt.Errorf("addresses of service %d: %w", service, err)
+		var addr, gw, dns1, dns2, state string
+		if err := rows.Scan(&addr, &c.Position, &c.PoolID, &c.Bridge, &c.VLAN, &gw, &c.Bits, &dns1, &dns2, &state); err != nil {
+			return fmt.Errorf("addresses of service %d: %w", sv.ID, err)
 		}
 		if c.Addr, err = netip.ParseAddr(addr); err != nil {
-			return nil, fmt.Errorf("addresses of service %d: puq_proxmox_kvm_addresses.address: %w", service, err)
+			return fmt.Errorf("addresses of service %d: puq_proxmox_kvm_addresses.address: %w", sv.ID, err)
 		}
 		c.Addr = c.Addr.Unmap()
 		for i, text := range []string{gw, dns1, dns2} {
@@ -160,12 +197,16 @@ func (s *Store) claims(ctx context.Context, service int64) ([]kvm.Claim, error) 
 				continue
 			}
 			if *[]*netip.Addr{&c.Gateway, &c.DNS1, &c.DNS2}[i], err = netip.ParseAddr(text); err != nil {
-				return nil, fmt.Errorf("addresses of service %d: the network of %s: %w", service, addr, err)
+				return fmt.Errorf("addresses of service %d: the network of %s: %w", sv.ID, addr, err)
 			}
 		}
-		out = append(out, c)
+		if state == "leaving" {
+			sv.Leaving = append(sv.Leaving, c)
+		} else {
+			sv.Addrs = append(sv.Addrs, c)
+		}
 	}
-	return out, rows.Err()
+	return rows.Err()
 }
 
 // PoolsWithTaken are the pools of a server (0 = of all), the legacy lists included, and every address that is given to
@@ -225,7 +266,7 @@ func (s *Store) ReleaseAddress(ctx context.Context, addr netip.Addr) error {
 		return kvm.Errorf(kvm.ErrNotFound, "no claim holds the address %s", addr)
 	case err != nil:
 		return fmt.Errorf("release %s: %w", addr, err)
-	case state == "claimed" && status.Valid && status.String != string(kvm.Remove):
+	case state != "quarantined" && status.Valid && status.String != string(kvm.Remove):
 		return kvm.WithHint(kvm.Errorf(kvm.ErrRefused, "%s belongs to service %d, which is at %s", addr, service, status.String), "puqkvm vm show %d", service)
 	}
 	res, err := s.db.ExecContext(ctx, `DELETE a FROM puq_proxmox_kvm_addresses a LEFT JOIN puqProxmoxKVM_vm_info v ON v.service_id = a.service_id

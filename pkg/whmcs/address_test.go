@@ -23,8 +23,8 @@ func (x *shop) pool(gateway string, bits int, first, last string) {
 }
 
 // pickLowest chooses the lowest free addresses, as simply as can be.
-func pickLowest(v4, v6 int) func([]kvm.Pool, map[netip.Addr]struct{}) ([]kvm.Claim, error) {
-	return func(pools []kvm.Pool, taken map[netip.Addr]struct{}) ([]kvm.Claim, error) {
+func pickLowest(v4, v6 int) func([]kvm.Pool, map[netip.Addr]struct{}) (kvm.Allotment, error) {
+	return func(pools []kvm.Pool, taken map[netip.Addr]struct{}) (kvm.Allotment, error) {
 		var out []kvm.Claim
 		left := map[kvm.Family]int{kvm.IPv4: v4, kvm.IPv6: v6}
 		place := map[kvm.Family]int{}
@@ -39,9 +39,9 @@ func pickLowest(v4, v6 int) func([]kvm.Pool, map[netip.Addr]struct{}) ([]kvm.Cla
 			}
 		}
 		if left[kvm.IPv4]+left[kvm.IPv6] > 0 {
-			return nil, kvm.Errorf(kvm.ErrExhausted, "no address is left")
+			return kvm.Allotment{}, kvm.Errorf(kvm.ErrExhausted, "no address is left")
 		}
-		return out, nil
+		return kvm.Allotment{Add: out}, nil
 	}
 }
 
@@ -234,7 +234,7 @@ func TestAllocateChoosesAgain(t *testing.T) {
 	x.pool("192.0.2.1", 24, "192.0.2.10", "192.0.2.19")
 	x.order(7)
 	choices := 0
-	err := x.Allocate(t.Context(), x.hold(7), kvm.SetIP, func(pools []kvm.Pool, taken map[netip.Addr]struct{}) ([]kvm.Claim, error) {
+	err := x.Allocate(t.Context(), x.hold(7), kvm.SetIP, func(pools []kvm.Pool, taken map[netip.Addr]struct{}) (kvm.Allotment, error) {
 		claims, err := pickLowest(1, 0)(pools, taken)
 		if choices++; choices == 1 {
 			x.db.Exec(`INSERT INTO puq_proxmox_kvm_addresses (address, service_id, state, until, claimed_at) VALUES ('192.0.2.10', 1, 'quarantined', UTC_TIMESTAMP(6) + INTERVAL 1 HOUR, '2026-01-01'),

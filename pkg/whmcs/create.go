@@ -22,12 +22,8 @@ func (s *Store) Create(ctx context.Context, id int64, now time.Time, welcome *kv
 	if err != nil {
 		return nil, err
 	}
-	if sv.Row.Name, err = kvm.ExpandName(sv.Package.NameRule, kvm.MacroValues{Prefix: sv.Package.NamePrefix, ClientID: sv.ClientID, ServiceID: id, Now: now, Rand: rand.Reader}); err != nil {
-		return nil, fmt.Errorf("service %d: %w", id, err)
-	}
-	sv.Domain = sv.Row.Name
-	if sv.Package.MainDomain != "" {
-		sv.Domain += "." + sv.Package.MainDomain
+	if err := named(sv, now); err != nil {
+		return nil, err
 	}
 	for from := sv.Package.FirstVMID; ; from = sv.Row.VMID + 1 {
 		if sv.Row.VMID, err = s.lowestVMID(ctx, id, from); err == nil {
@@ -44,6 +40,19 @@ func (s *Store) Create(ctx context.Context, id int64, now time.Time, welcome *kv
 		sv.Row.Status = kvm.Creation
 		return sv, nil
 	}
+}
+
+// named gives the service's VM its name and domain, at now.
+func named(sv *kvm.Service, now time.Time) (err error) {
+	sv.Row.Name, err = kvm.ExpandName(sv.Package.NameRule, kvm.MacroValues{Prefix: sv.Package.NamePrefix, ClientID: sv.ClientID, ServiceID: sv.ID, Now: now, Rand: rand.Reader})
+	if err != nil {
+		return fmt.Errorf("service %d: %w", sv.ID, err)
+	}
+	sv.Domain = sv.Row.Name
+	if sv.Package.MainDomain != "" {
+		sv.Domain += "." + sv.Package.MainDomain
+	}
+	return nil
 }
 
 // orderable reads the service from WHMCS's own tables and says whether a VM can be made for it.
@@ -80,18 +89,22 @@ func (s *Store) orderable(ctx context.Context, id int64) (*kvm.Service, error) {
 		return nil, kvm.Errorf(kvm.ErrRefused, "service %d is %s in WHMCS", id, sv.State)
 	}
 	sv.Row.Status = kvm.Status(status.String)
-	switch sv.Row.Status {
-	case kvm.Remove:
-	case "":
-		if row.Valid {
-			return nil, kvm.WithHint(kvm.Errorf(kvm.ErrAdmin, "service %d has a row in puqProxmoxKVM_vm_info without a status, so nobody knows whether it has a VM", id), "puqkvm vm show %d", id)
-		}
-	case kvm.Ready:
+	phase := kvm.PhaseNone
+	if row.Valid {
+		phase = sv.Row.Status.Phase()
+	}
+	decision := kvm.Decide(kvm.VerbCreate, phase)
+	switch {
+	case decision == kvm.Take:
+	case phase == kvm.PhaseReady:
 		return nil, kvm.WithHint(kvm.Errorf(kvm.ErrRefused, "service %d has a VM already", id), "puqkvm vm show %d", id)
-	case kvm.ErrorTerminate:
-		return nil, kvm.WithHint(kvm.Errorf(kvm.ErrAdmin, "service %d could not be terminated; an administrator must look at its VM first", id), "puqkvm vm show %d", id)
+	case decision == kvm.Note: // it is being terminated, and gets a new VM when that is over
+		if _, err := s.Ask(ctx, id, kvm.Wish{Verb: kvm.VerbCreate}); err != nil {
+			return nil, err
+		}
+		return nil, kvm.Errorf(kvm.ErrQueued, "service %d is being terminated; that it gets a new VM afterwards is noted", id)
 	default:
-		return nil, kvm.Errorf(kvm.ErrQueued, "service %d is in hand already, at %s; cron goes on with it", id, sv.Row.Status)
+		return nil, kvm.Answer{Decision: decision, Was: sv.Row.Status}.Refusal(kvm.VerbCreate, id)
 	}
 	if _, err := s.Server(ctx, sv.ServerID); err != nil {
 		return nil, fmt.Errorf("service %d: %w", id, err)
@@ -103,6 +116,12 @@ func (s *Store) orderable(ctx context.Context, id int64) (*kvm.Service, error) {
 	return sv, nil
 }
 
+// newOrder makes a new order of a row whose VM is gone. The UUIDs of former VMs stay: what was once this service's is never
+// a foreign VM.
+const newOrder = `UPDATE puqProxmoxKVM_vm_info SET vm_id = ?, vm_name = ?, vm_status = ?, server_id = ?, status_since = UTC_TIMESTAMP(6), queued_at = UTC_TIMESTAMP(6),
+	vm_node = '', vm_uuid = '', vm_net0_mac = NULL, vm_cluster = '', template = 0, clone_sent = 0, migrate_target = '', disk_slot = '', password_set = 0,
+	task_kind = '', task_upid = '', message = NULL, alerted = 0, next_status = ''`
+
 // insertOrder writes the order: reservation, row, domain, mail.
 func (s *Store) insertOrder(ctx context.Context, tx *sql.Tx, sv *kvm.Service, welcome *kvm.Mail) error {
 	if err := reserveVMID(ctx, tx, sv.ID, sv.Row.VMID); err != nil {
@@ -110,13 +129,13 @@ func (s *Store) insertOrder(ctx context.Context, tx *sql.Tx, sv *kvm.Service, we
 	}
 	query := `INSERT INTO puqProxmoxKVM_vm_info (vm_id, vm_name, vm_status, server_id, status_since, queued_at, service_id) VALUES (?, ?, ?, ?, UTC_TIMESTAMP(6), UTC_TIMESTAMP(6), ?)`
 	args := []any{sv.Row.VMID, sv.Row.Name, string(kvm.Creation), sv.Row.ServerID, sv.ID}
-	if sv.Row.Status == kvm.Remove {
-		// The UUIDs of former VMs stay: what was once this service's is never a foreign VM.
-		query = `UPDATE puqProxmoxKVM_vm_info SET vm_id = ?, vm_name = ?, vm_status = ?, server_id = ?, status_since = UTC_TIMESTAMP(6), queued_at = UTC_TIMESTAMP(6),
-			vm_node = '', vm_uuid = '', vm_net0_mac = NULL, clone_sent = 0, migrate_target = '', disk_slot = '', password_set = 0, suspended = 0,
-			task_kind = '', task_upid = '', message = NULL, alerted = 0
-			WHERE service_id = ? AND vm_status = ? AND (claim_owner IS NULL OR claim_until IS NULL OR claim_until < UTC_TIMESTAMP(6))`
+	switch sv.Row.Status {
+	case kvm.Remove:
+		query = newOrder + `, suspended = 0 WHERE service_id = ? AND vm_status = ? AND (claim_owner IS NULL OR claim_until IS NULL OR claim_until < UTC_TIMESTAMP(6))`
 		args = append(args, string(kvm.Remove))
+	case kvm.RDRemoved: // the holder of the claim orders; it has it from here on no more
+		query = newOrder + `, claim_owner = NULL, claim_until = NULL WHERE service_id = ? AND vm_status = ? AND claim_owner = ? AND next_status <> 'terminate'`
+		args = append(args, string(kvm.RDRemoved), sv.Row.Owner)
 	}
 	res, err := tx.ExecContext(ctx, query, args...)
 	if duplicate(err) {

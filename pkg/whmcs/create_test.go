@@ -75,9 +75,9 @@ func TestCreateRefuses(t *testing.T) {
 		"settings nonsense": {change: `UPDATE puq_proxmox_kvm_product_settings SET settings = '{"template":9000,"cpu":"many"}'`, class: kvm.ErrInvalid, words: "product 1"},
 		"name is no label":  {change: `UPDATE puq_proxmox_kvm_product_settings SET settings = '{"template":9000,"name_rule":"a{random_digit_63}"}'`, class: kvm.ErrInvalid, words: "name"},
 		"pending":           {status: kvm.SetIP, class: kvm.ErrQueued, words: "set_ip"},
-		"another's status":  {status: "something", class: kvm.ErrQueued, words: "something"},
+		"another's status":  {status: "something", class: kvm.ErrAdmin, words: "something"},
 		"has a VM":          {status: kvm.Ready, class: kvm.ErrRefused, words: "has a VM"},
-		"failed terminate":  {status: kvm.ErrorTerminate, class: kvm.ErrAdmin, words: "terminated"},
+		"failed terminate":  {status: kvm.ErrorTerminate, class: kvm.ErrAdmin, words: "error_terminate"},
 		"removed but in hand": {change: "INSERT INTO puqProxmoxKVM_vm_info (service_id, vm_status, claim_owner, claim_until) VALUES (7, 'remove', 'x', UTC_TIMESTAMP(6) + INTERVAL 1 MINUTE)",
 			class: kvm.ErrQueued, words: "in hand"},
 	} {

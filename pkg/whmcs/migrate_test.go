@@ -3,6 +3,7 @@ package whmcs
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -310,7 +311,7 @@ func TestSchemaStateOfOtherVersions(t *testing.T) {
 		t.Errorf("older: %v", err)
 	}
 	mustMigrate(t, s)
-	if got := db.Text("SELECT value FROM puq_proxmox_kvm_meta WHERE name = 'schema_version'"); got != "1" {
+	if got := db.Text("SELECT value FROM puq_proxmox_kvm_meta WHERE name = 'schema_version'"); got != strconv.Itoa(schemaVersion) {
 		t.Errorf("version %s", got)
 	}
 }

@@ -26,7 +26,19 @@ type beside struct {
 
 // writeRow stores the intents of r and its status to where the row is still at r.Status and still r.Owner's.
 // Since the holder of the claim alone writes these columns, what it has in memory is what they shall be.
+//
+// Where something was noted that comes before to (see nowAsked) nothing is written, and it is errNoted with that.
 func writeRow(ctx context.Context, db execer, service int64, r *kvm.Row, to kvm.Status, others ...beside) error {
+	return writeRowFor(ctx, db, service, r, to, "", others...)
+}
+
+// errNoted: the note comes before the status that was to be stored.
+type errNoted struct{ note kvm.Status }
+
+func (e errNoted) Error() string { return fmt.Sprintf("%s was asked for meanwhile", e.note) }
+
+// writeRowFor is writeRow with the note that to is taken for, which ends with it; "" = for none.
+func writeRowFor(ctx context.Context, db execer, service int64, r *kvm.Row, to, note kvm.Status, others ...beside) error {
 	uuids, err := json.Marshal(r.UUIDs)
 	if err != nil {
 		return fmt.Errorf("service %d: UUIDs: %w", service, err)
@@ -37,13 +49,16 @@ func writeRow(ctx context.Context, db execer, service int64, r *kvm.Row, to kvm.
 		args = append(args, o.joinArgs...)
 	}
 	query += ` SET v.vm_status = ?, v.vm_id = ?, v.server_id = ?, v.vm_node = ?, v.vm_uuid = ?, v.vm_uuids = ?, v.vm_net0_mac = ?,
-		v.clone_sent = ?, v.migrate_target = ?, v.disk_slot = ?, v.password_set = ?, v.task_kind = ?, v.task_upid = ?`
+		v.vm_cluster = ?, v.template = ?, v.clone_sent = ?, v.migrate_target = ?, v.disk_slot = ?, v.password_set = ?, v.task_kind = ?, v.task_upid = ?`
 	args = append(args, string(to), r.VMID, r.ServerID, r.Node, r.UUID, string(uuids), r.MAC,
-		r.CloneSent, r.MigrateTarget, r.DiskSlot, r.PasswordSet, r.TaskKind, r.TaskUPID)
+		r.Cluster, r.Template, r.CloneSent, r.MigrateTarget, r.DiskSlot, r.PasswordSet, r.TaskKind, r.TaskUPID)
 	if to != r.Status {
 		query += `, v.status_since = UTC_TIMESTAMP(6), v.alerted = 0`
 	}
-	if to == kvm.Ready { // nothing is left to do: the claim ends with it, also when the process dies right after
+	if note != "" {
+		query += `, v.next_status = ''`
+	}
+	if note != "" || to == kvm.Ready { // the run is over: the claim ends with it, also when the process dies right after
 		query += `, v.claim_owner = NULL, v.claim_until = NULL, v.message = NULL`
 	}
 	for _, o := range others {
@@ -51,7 +66,20 @@ func writeRow(ctx context.Context, db execer, service int64, r *kvm.Row, to kvm.
 		args = append(args, o.setArgs...)
 	}
 	query += ` WHERE v.service_id = ? AND v.vm_status = ? AND v.claim_owner = ?`
-	res, err := db.ExecContext(ctx, query, append(args, service, string(r.Status), r.Owner)...)
+	args = append(args, service, string(r.Status), r.Owner)
+	switch {
+	case note != "":
+		query += ` AND v.next_status = ?`
+		args = append(args, string(note))
+	case to == r.Status: // intents alone
+	case to == kvm.Ready, to == kvm.Remove:
+		query += ` AND v.next_status = ''`
+	case kvm.ChangePackage.Interrupts(to):
+		query += ` AND v.next_status NOT IN ('terminate', 'change_package')`
+	case kvm.Terminate.Interrupts(to):
+		query += ` AND v.next_status <> 'terminate'`
+	}
+	res, err := db.ExecContext(ctx, query, args...)
 	if err != nil {
 		return err
 	}
@@ -60,22 +88,31 @@ func writeRow(ctx context.Context, db execer, service int64, r *kvm.Row, to kvm.
 		return err
 	}
 	if n == 0 { // with others written beside it, it is more than one
+		var noted string
+		err := db.QueryRowContext(ctx, `SELECT next_status FROM puqProxmoxKVM_vm_info WHERE service_id = ? AND vm_status = ? AND claim_owner = ?`,
+			service, string(r.Status), r.Owner).Scan(&noted)
+		if err == nil && to != r.Status && noted != "" && noted != string(note) {
+			return errNoted{kvm.Status(noted)}
+		}
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
 		return kvm.Errorf(kvm.ErrMoved, "service %d is no longer ours at %s: somebody else has it in hand", service, r.Status)
 	}
 	return nil
 }
 
-// write runs writeRow alone, again after a deadlock. After a lost connection it reads back what stands.
-func (s *Store) write(ctx context.Context, sv *kvm.Service, to kvm.Status, others ...beside) error {
+// write runs writeRowFor alone, again after a deadlock. After a lost connection it reads back what stands.
+func (s *Store) write(ctx context.Context, sv *kvm.Service, to, note kvm.Status, others ...beside) error {
 	for try := 1; ; try++ {
-		err := writeRow(ctx, s.db, sv.ID, &sv.Row, to, others...)
+		err := writeRowFor(ctx, s.db, sv.ID, &sv.Row, to, note, others...)
 		switch {
-		case err == nil, errors.Is(err, kvm.ErrMoved):
+		case err == nil, errors.Is(err, kvm.ErrMoved), errors.As(err, &errNoted{}):
 			return err
 		case unknownOutcome(err) && to != sv.Row.Status:
 			var status, owner sql.NullString
 			back := s.db.QueryRowContext(ctx, `SELECT vm_status, claim_owner FROM puqProxmoxKVM_vm_info WHERE service_id = ?`, sv.ID).Scan(&status, &owner)
-			if back == nil && status.String == string(to) && (owner.String == sv.Row.Owner || to == kvm.Ready) {
+			if back == nil && status.String == string(to) && (owner.String == sv.Row.Owner || to == kvm.Ready || note != "") {
 				return nil
 			}
 		case !notWon(err) && !unknownOutcome(err):
@@ -89,7 +126,40 @@ func (s *Store) write(ctx context.Context, sv *kvm.Service, to kvm.Status, other
 
 // Save stores the intents of sv.Row; the status stays.
 func (s *Store) Save(ctx context.Context, sv *kvm.Service) error {
-	return s.write(ctx, sv, sv.Row.Status)
+	return s.write(ctx, sv, sv.Row.Status, "")
+}
+
+// passing runs store, which writes the status to for the note "" or in place of to what was noted meanwhile. What ends the
+// run (see kvm.Status.Interrupts) is stored with the intents alone: the row's work is done, but not what store writes
+// beside them; then it is kvm.ErrAsked. What waits for the end of the run takes the place of ready.
+func (s *Store) passing(ctx context.Context, sv *kvm.Service, to kvm.Status, store func(to, note kvm.Status) error) error {
+	err := store(to, "")
+	for try := 1; try <= writeTries; try++ {
+		var noted errNoted
+		if !errors.As(err, &noted) {
+			break
+		}
+		switch {
+		case noted.note.Interrupts(to):
+		case to == kvm.Ready:
+			err = store(noted.note, noted.note)
+			continue
+		case to == kvm.Remove && noted.note == kvm.Creation:
+			err = store(kvm.RDRemoved, noted.note) // whose one row left makes a new order of it
+			continue
+		default: // of a service without a VM nothing else can be wanted
+			err = store(to, noted.note)
+			continue
+		}
+		next := *sv
+		next.Row.TaskKind, next.Row.TaskUPID = "", ""
+		if err = s.write(ctx, &next, noted.note, noted.note); err == nil {
+			next.Row.Status, next.Row.Noted, next.Row.Owner = noted.note, "", ""
+			*sv = next
+			return kvm.Errorf(kvm.ErrAsked, "stopped here: %s was asked for", noted.note)
+		}
+	}
+	return err
 }
 
 // Move stores the status to together with the intents and with what run says, when that is stored already, and ends the
@@ -103,13 +173,14 @@ func (s *Store) Move(ctx context.Context, sv *kvm.Service, to kvm.Status, run *k
 		}
 		others = append(others, o)
 	}
-	kind, upid := sv.Row.TaskKind, sv.Row.TaskUPID
-	sv.Row.TaskKind, sv.Row.TaskUPID = "", ""
-	if err := s.write(ctx, sv, to, others...); err != nil {
-		sv.Row.TaskKind, sv.Row.TaskUPID = kind, upid
+	next := *sv
+	next.Row.TaskKind, next.Row.TaskUPID = "", ""
+	err := s.passing(ctx, sv, to, func(to, note kvm.Status) error { return s.write(ctx, &next, to, note, others...) })
+	if err != nil {
 		return err
 	}
-	moved(&sv.Row, to)
+	moved(&next.Row, to)
+	sv.Row = next.Row
 	return nil
 }
 
@@ -122,13 +193,20 @@ func moved(r *kvm.Row, to kvm.Status) {
 
 // MoveWithMail is Move with m in the outbox, in one transaction.
 func (s *Store) MoveWithMail(ctx context.Context, sv *kvm.Service, to kvm.Status, m kvm.Mail) error {
+	return s.moveWith(ctx, sv, to, func(tx *sql.Tx) error { return insertMail(ctx, tx, m, sv.ClientID) })
+}
+
+// moveWith is Move with what else writes, in one transaction.
+func (s *Store) moveWith(ctx context.Context, sv *kvm.Service, to kvm.Status, also func(tx *sql.Tx) error) error {
 	row := sv.Row
 	row.TaskKind, row.TaskUPID = "", ""
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
-		if err := insertMail(ctx, tx, m, sv.ClientID); err != nil {
-			return err
-		}
-		return writeRow(ctx, tx, sv.ID, &row, to)
+	err := s.passing(ctx, sv, to, func(to, note kvm.Status) error {
+		return s.inTx(ctx, func(tx *sql.Tx) error {
+			if err := also(tx); err != nil {
+				return err
+			}
+			return writeRowFor(ctx, tx, sv.ID, &row, to, note)
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("store service %d at %s: %w", sv.ID, to, err)
@@ -191,7 +269,7 @@ func (s *Store) SetPassword(ctx context.Context, sv *kvm.Service, user string, p
 	next := *sv
 	next.Row = row
 	hosting := beside{join: `JOIN tblhosting h ON h.id = v.service_id`, set: `h.username = ?, h.password = ?`, setArgs: []any{user, encrypted}}
-	if err := s.write(ctx, &next, row.Status, hosting); err != nil {
+	if err := s.write(ctx, &next, row.Status, "", hosting); err != nil {
 		return fmt.Errorf("the password: %w", err)
 	}
 	sv.Row, sv.Username = row, user

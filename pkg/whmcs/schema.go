@@ -6,7 +6,7 @@ import (
 )
 
 // schemaVersion is raised with every change of ownSchema, so that an older database is told from a newer one.
-const schemaVersion = 1
+const schemaVersion = 2
 
 // Character sets of text columns: ours are utf8mb4; ids, addresses and tokens are ascii and compare byte by byte, JSON
 // documents compare byte by byte too.
@@ -96,6 +96,7 @@ func adoptedTables() []tableDef {
 			"vm_backup_now_utid text NULL", "vm_backup_restore_utid text NULL", "vm_backup_schedule text NULL", "vm_last_action_log mediumtext NULL",
 			"server_id int NOT NULL DEFAULT 0", "vm_node varchar(64) NOT NULL DEFAULT ''", "vm_uuid varchar(36)"+ascii+" NOT NULL DEFAULT ''",
 			"vm_uuids text"+ascii+" NULL", "status_since datetime(6) NULL", "queued_at datetime(6) NULL",
+			"vm_cluster varchar(190) NOT NULL DEFAULT ''", "next_status varchar(64)"+ascii+" NOT NULL DEFAULT ''", "template int NOT NULL DEFAULT 0",
 			"clone_sent tinyint NOT NULL DEFAULT 0", "migrate_target varchar(64) NOT NULL DEFAULT ''", "disk_slot varchar(16) NOT NULL DEFAULT ''",
 			"password_set tinyint NOT NULL DEFAULT 0", "suspended tinyint NOT NULL DEFAULT 0",
 			"task_kind varchar(16) NOT NULL DEFAULT ''", "task_upid varchar(255) NOT NULL DEFAULT ''",
@@ -127,6 +128,10 @@ func stateTables() []tableDef {
 			"vmid int NOT NULL", "service_id int NOT NULL DEFAULT 0", "state varchar(16)"+ascii+" NOT NULL DEFAULT 'reserved'",
 			"until datetime(6) NULL", "reserved_at datetime(6) NOT NULL",
 		), []keyDef{{"PRIMARY KEY", "vmid"}, {"KEY", "service_id"}}},
+		{"puq_proxmox_kvm_backups", defs(
+			"id bigint NOT NULL AUTO_INCREMENT", "service_id int NOT NULL", "server_id int NOT NULL DEFAULT 0", "storage varchar(190)"+ascii+" NOT NULL DEFAULT ''",
+			"volume varchar(255)"+exact+" NOT NULL", "noted_at datetime(6) NOT NULL",
+		), []keyDef{{"PRIMARY KEY", "id"}, {"UNIQUE KEY", "service_id,server_id,volume"}}},
 		{"puq_proxmox_kvm_slots", defs(
 			"server_id int NOT NULL", "node varchar(64)"+ascii+" NOT NULL", "kind varchar(16)"+ascii+" NOT NULL", "slot int NOT NULL",
 			"service_id int NOT NULL", "vm_status varchar(64)"+ascii+" NOT NULL DEFAULT ''", "taken_at datetime(6) NOT NULL",

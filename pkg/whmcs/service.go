@@ -18,7 +18,7 @@ const serviceColumns = `v.service_id, COALESCE(h.id, 0), COALESCE(h.userid, 0), 
 	COALESCE(h.domainstatus, ''), COALESCE(h.domain, ''), COALESCE(h.username, ''),
 	COALESCE(p.id, 0), COALESCE(p.servertype, ''), ps.settings,
 	COALESCE(v.vm_id, 0), COALESCE(v.vm_name, ''), COALESCE(v.vm_status, ''), v.status_since, v.server_id, v.vm_node, v.vm_uuid, v.vm_uuids,
-	COALESCE(v.vm_net0_mac, ''), v.clone_sent <> 0 OR v.queued_at IS NULL, v.migrate_target, v.disk_slot, v.password_set <> 0, v.suspended <> 0, v.task_kind, v.task_upid,
+	COALESCE(v.vm_net0_mac, ''), v.vm_cluster, v.template, v.next_status, v.queued_at IS NULL, v.clone_sent <> 0 OR v.queued_at IS NULL, v.migrate_target, v.disk_slot, v.password_set <> 0, v.suspended <> 0, v.task_kind, v.task_upid,
 	COALESCE(v.message, ''), COALESCE(v.claim_owner, ''),
 	(SELECT cv.value FROM tblcustomfields cf JOIN tblcustomfieldsvalues cv ON cv.fieldid = cf.id AND cv.relid = h.id
 		WHERE cf.type = 'product' AND cf.relid = h.packageid AND (cf.fieldname = 'SSH Key' OR cf.fieldname LIKE 'SSH Key|%') ORDER BY cv.id DESC LIMIT 1)`
@@ -41,7 +41,7 @@ func (s *Store) Service(ctx context.Context, id int64) (*kvm.Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("service %d: %w", id, err)
 	}
-	if sv.Addrs, err = s.claims(ctx, id); err != nil {
+	if err = s.claims(ctx, sv); err != nil {
 		return nil, err
 	}
 	if sv.Problem == nil {
@@ -84,7 +84,7 @@ func (s *Store) scanService(row interface{ Scan(...any) error }) (*kvm.Service, 
 	err := row.Scan(&sv.ID, &hosting, &sv.ClientID, &sv.ProductID, &sv.ServerID, &sv.State, &sv.Domain, &sv.Username,
 		&product, &servertype, &settings,
 		&r.VMID, &r.Name, &r.Status, &since, &r.ServerID, &r.Node, &r.UUID, &uuids,
-		&r.MAC, &r.CloneSent, &r.MigrateTarget, &r.DiskSlot, &r.PasswordSet, &r.Suspended, &r.TaskKind, &r.TaskUPID,
+		&r.MAC, &r.Cluster, &r.Template, &r.Noted, &r.Legacy, &r.CloneSent, &r.MigrateTarget, &r.DiskSlot, &r.PasswordSet, &r.Suspended, &r.TaskKind, &r.TaskUPID,
 		&r.Message, &r.Owner, &sshKey)
 	if err != nil {
 		return nil, nil, err

@@ -360,13 +360,13 @@ func TestServiceOfThePHPModule(t *testing.T) {
 	if sv.Row.ServerID != 1 || !sv.Row.CloneSent {
 		t.Fatalf("the row's server is %d, clone sent %v", sv.Row.ServerID, sv.Row.CloneSent)
 	}
-	err := x.Allocate(t.Context(), sv, kvm.SetIP, func(pools []kvm.Pool, _ map[netip.Addr]struct{}) ([]kvm.Claim, error) {
+	err := x.Allocate(t.Context(), sv, kvm.SetIP, func(pools []kvm.Pool, _ map[netip.Addr]struct{}) (kvm.Allotment, error) {
 		for _, p := range pools {
 			if p.ServerID != 1 {
 				t.Errorf("a pool of server %d is offered", p.ServerID)
 			}
 		}
-		return nil, nil
+		return kvm.Allotment{}, nil
 	})
 	if err != nil || x.vm("server_id", 5) != "1" {
 		t.Fatalf("%v, server_id %s", err, x.vm("server_id", 5))
