@@ -98,6 +98,7 @@ Exit codes of every command:
 	for _, v := range queuedVerbs() {
 		c.AddCommand(newVerbCmd(a, v))
 	}
+	c.AddCommand(powerCommands(a)...)
 	for _, sub := range c.Commands() {
 		nameExits(sub)
 	}

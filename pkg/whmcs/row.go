@@ -58,7 +58,7 @@ func writeRowFor(ctx context.Context, db execer, service int64, r *kvm.Row, to, 
 	if note != "" {
 		query += `, v.next_status = ''`
 	}
-	if note != "" || to == kvm.Ready { // the run is over: the claim ends with it, also when the process dies right after
+	if note != "" || to == kvm.Ready && to != r.Status { // the run is over: the claim ends with it, also when the process dies right after
 		query += `, v.claim_owner = NULL, v.claim_until = NULL, v.message = NULL`
 	}
 	for _, o := range others {
@@ -186,9 +186,10 @@ func (s *Store) Move(ctx context.Context, sv *kvm.Service, to kvm.Status, run *k
 
 // moved is r at to, as writeRow has stored it.
 func moved(r *kvm.Row, to kvm.Status) {
-	if r.Status = to; to == kvm.Ready {
+	if to == kvm.Ready && to != r.Status {
 		r.Owner = ""
 	}
+	r.Status = to
 }
 
 // MoveWithMail is Move with m in the outbox, in one transaction.
