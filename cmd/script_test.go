@@ -29,7 +29,7 @@ import (
 //	service SID [key=value...]         a row of tblhosting: product, server, status, qty, dedicatedip
 //	product PID MODULE                 a row of tblproducts
 //	sql STATEMENT                      the rows of a SELECT go to stdout, columns between bars
-//	sim lock|uuid|power|node ...       something happens in the cluster behind the program's back
+//	sim lock|uuid|power|node|... ...   something happens in the cluster behind the program's back
 //	fault METHOD PATH STATUS REASON    every such request is refused; fault clear ends it
 //	api refuse MESSAGE, api heal       WHMCS's API refuses
 //	advance DURATION, clock MOMENT     the time goes on
@@ -166,7 +166,7 @@ func (s *script) sql(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func (s *script) sim(ts *testscript.TestScript, neg bool, args []string) {
-	const usage = "sim lock VMID [LOCK] | uuid VMID UUID | power VMID running|stopped | node NODE up|down"
+	const usage = "sim lock VMID [LOCK] | uuid VMID UUID | power VMID running|stopped | node NODE up|down | config VMID KEY VALUE | deaf VMID | agent VMID | snapshot VMID NAME"
 	want(ts, neg, args, 2, usage)
 	what, rest := args[0], append(args[1:], "")
 	switch what {
@@ -178,6 +178,15 @@ func (s *script) sim(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(s.w.sim.SetPower(number(ts, rest[0]), kvm.Power(rest[1])))
 	case "node":
 		s.w.sim.SetNodeDown(rest[0], rest[1] == "down")
+	case "config":
+		ts.Check(s.w.sim.SetConfig(number(ts, rest[0]), map[string]string{rest[1]: rest[2]}))
+	case "deaf":
+		ts.Check(s.w.sim.SetDeaf(number(ts, rest[0]), true))
+	case "snapshot":
+		ts.Check(s.w.sim.AddSnapshot(number(ts, rest[0]), rest[1], ""))
+	case "agent":
+		ts.Check(s.w.sim.SetConfig(number(ts, rest[0]), map[string]string{"agent": "1"}))
+		ts.Check(s.w.sim.SetGuest(number(ts, rest[0]), &pvesim.Guest{}))
 	default:
 		ts.Fatalf("usage: %s", usage)
 	}

@@ -144,7 +144,7 @@ func (a Answer) Refusal(v Verb, service int64) error {
 	case Admin:
 		return WithHint(Errorf(ErrAdmin, "%s refused: %s; an administrator must look at its VM first", v, at), "puqkvm explain %d", service)
 	case Queued:
-		return Errorf(ErrQueued, "%s is in hand already; cron goes on with it", at)
+		return Errorf(ErrQueued, "service %d is in hand already, at %s; cron goes on with it", service, a.Was)
 	}
 	return nil
 }

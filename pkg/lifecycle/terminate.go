@@ -155,7 +155,9 @@ func (l *Lifecycle) removeBackups(ctx context.Context, s *kvm.Service) (pipeline
 	if err != nil {
 		return pipeline.Result{}, err
 	}
+	tell(ctx, "removing backups")
 	if len(list) == 0 {
+		tell(ctx, "backups removed")
 		return skip("skip — none")
 	}
 	c, err := l.cluster(ctx, s)
@@ -165,7 +167,6 @@ func (l *Lifecycle) removeBackups(ctx context.Context, s *kvm.Service) (pipeline
 	if err := l.settle(ctx, c, s); err != nil {
 		return pipeline.Result{}, err
 	}
-	tell(ctx, "removing backups")
 	kept := 0
 	for _, b := range list {
 		removed, err := l.removeBackup(ctx, c, s, b)

@@ -125,7 +125,7 @@ func (c *Client) refusal(action string, status int, text, message string) error 
 		return kvm.WithHint(everyCall("%s", text), "allow %s in the API role of these credentials (System Settings > API Roles)", action)
 	case has("email template not found"):
 		return kvm.WithHint(kvm.Errorf(kvm.ErrRefused, "%s", text),
-			"make the template in WHMCS under exactly this name (type product), or let the product use another one: puqkvm product set PID mail_ready=NAME")
+			"make the template in WHMCS under exactly this name (type product), or let the product use another one: puqkvm product set PID mail_ready=NAME (or mail_reset_password, mail_backup_restored)")
 	case has("email template is disabled"):
 		return kvm.WithHint(kvm.Errorf(kvm.ErrRefused, "%s", text), "enable the template in WHMCS (System Settings > Email Templates)")
 	case status == http.StatusNotFound || status == http.StatusMethodNotAllowed:
