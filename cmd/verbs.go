@@ -100,6 +100,11 @@ func runVerb(ctx context.Context, a *app, id int64, w kvm.Wish, v verb, wait boo
 	if err := a.open(ctx); err != nil {
 		return err
 	}
+	if !w.Verb.FromWHMCS() {
+		if err := a.notLocked(ctx, id, w.Verb); err != nil {
+			return err
+		}
+	}
 	answer, err := a.store.Ask(ctx, id, w)
 	if err != nil && !(wait && errors.Is(err, kvm.ErrQueued)) {
 		return err
@@ -121,6 +126,32 @@ func runVerb(ctx context.Context, a *app, id int64, w kvm.Wish, v verb, wait boo
 		fmt.Fprintf(a.Stdout, "service %d: %s is queued: VM %d; %s\n", id, w.Verb, answer.VMID, text)
 	})
 	return errPrinted{kvm.ErrQueued}
+}
+
+// notLocked refuses what a customer or a shell asks for while Proxmox is at work on the VM (a backup, a restore). A VM that
+// is gone can be made again.
+func (a *app) notLocked(ctx context.Context, id int64, v kvm.Verb) error {
+	s, err := a.store.Service(ctx, id)
+	if errors.Is(err, kvm.ErrNotFound) || err == nil && (s.Row.Status != kvm.Ready || s.Row.UUID == "") {
+		return nil // it is refused, or taken, for what it is at
+	}
+	if err != nil {
+		return err
+	}
+	l, err := a.lifecycle(ctx)
+	if err != nil {
+		return err
+	}
+	vm, _, err := l.Live(ctx, s)
+	switch {
+	case errors.Is(err, kvm.ErrNotHere):
+		return nil
+	case err != nil:
+		return fmt.Errorf("%s: %w", v, err)
+	case vm.Lock != "":
+		return kvm.Errorf(kvm.ErrBusy, "%s refused: VM %d is locked by Proxmox (%s); try again when that is over", v, vm.VMID, vm.Lock)
+	}
+	return nil
 }
 
 // asked is the answer of a verb as JSON.
