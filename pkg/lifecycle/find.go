@@ -14,8 +14,8 @@ import (
 // nothing on for longer than 30 s.
 const cloneDoubt = 40 * time.Second
 
-// find is look for what destroys: the VM with its proof, or gone = it is proved that the service has none. Everything
-// else is an error: that nobody can see the VM is no proof.
+// find is observe for what destroys: the VM with its proof, or gone = it is proved that the service has none. Everything
+// else is an error: that nobody can see the VM is no proof. Right before what destroys, s.Seen is nil: the proof is new.
 func (l *Lifecycle) find(ctx context.Context, s *kvm.Service) (c Cluster, vm kvm.Owned, gone bool, err error) {
 	switch unproved := s.Row.UUID == "" && len(s.Row.UUIDs) == 0; {
 	case unproved && s.Row.Legacy:
@@ -34,7 +34,7 @@ func (l *Lifecycle) find(ctx context.Context, s *kvm.Service) (c Cluster, vm kvm
 			return c, kvm.Owned{}, gone, err
 		}
 	}
-	_, vm, err = l.look(ctx, s)
+	_, vm, err = l.observe(ctx, s)
 	if errors.Is(err, kvm.ErrNotHere) {
 		gone, absentErr := l.absent(ctx, c, s)
 		if gone || absentErr != nil {

@@ -87,6 +87,7 @@ func (l *Lifecycle) checkRebuild(ctx context.Context, s *kvm.Service) (pipeline.
 
 // removeSnapshots removes all snapshots, the newest first.
 func (l *Lifecycle) removeSnapshots(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
+	s.Seen = nil // the proof is made right before what destroys
 	c, vm, gone, err := l.find(ctx, s)
 	if err != nil {
 		return pipeline.Result{}, err

@@ -20,15 +20,15 @@ const heartbeat = 15 * time.Second
 
 // stopVM stops the VM: it asks the guest, and forces it when that takes too long.
 func (l *Lifecycle) stopVM(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
-	c, vm, err := l.look(ctx, s)
+	c, vm, err := l.observe(ctx, s)
 	if err != nil {
 		return pipeline.Result{}, err
 	}
-	if open := s.Row.TaskKind; open != taskShutdown && open != taskStop {
+	if open := s.Row.TaskKind; open != "" && open != taskShutdown && open != taskStop {
 		if err := l.settle(ctx, c, s); err != nil {
 			return pipeline.Result{}, err
 		}
-		if _, vm, err = l.observe(ctx, s); err != nil {
+		if _, vm, err = l.look(ctx, s); err != nil {
 			return pipeline.Result{}, err
 		}
 	}
@@ -42,6 +42,9 @@ func (l *Lifecycle) stopVM(ctx context.Context, s *kvm.Service) (pipeline.Result
 // halt stops the VM, and says whether there was anything to do. What counts is the power state, not the end of a task.
 func (l *Lifecycle) halt(ctx context.Context, c Cluster, s *kvm.Service, vm kvm.Owned) (stopped bool, err error) {
 	power, lock, err := c.Power(ctx, vm)
+	if err == nil {
+		tell(ctx, "remote status: %s, vmid: %d", power, s.Row.VMID)
+	}
 	switch {
 	case err != nil:
 		return false, err

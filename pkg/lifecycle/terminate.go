@@ -67,7 +67,7 @@ func (l *Lifecycle) stopToDestroy(ctx context.Context, s *kvm.Service) (pipeline
 		tell(ctx, "there is no VM, vmid: %d", s.Row.VMID)
 		return skip(noVM)
 	}
-	if open := s.Row.TaskKind; open != taskShutdown && open != taskStop {
+	if open := s.Row.TaskKind; open != "" && open != taskShutdown && open != taskStop {
 		if err := l.settle(ctx, c, s); err != nil {
 			return pipeline.Result{}, err
 		}
@@ -77,13 +77,6 @@ func (l *Lifecycle) stopToDestroy(ctx context.Context, s *kvm.Service) (pipeline
 	}
 	if lock := vm.VM().Lock; lock != "" {
 		return pipeline.Result{Wait: fmt.Sprintf("VM %d: locked by Proxmox (%s)", s.Row.VMID, lock)}, nil
-	}
-	if pipeline.Live(ctx) {
-		power, _, err := c.Power(ctx, vm)
-		if err != nil {
-			return pipeline.Result{}, err
-		}
-		tell(ctx, "remote status: %s, vmid: %d", power, s.Row.VMID)
 	}
 	if err := l.nameCluster(ctx, c, s); err != nil { // the VM is here, whatever its cluster was called before
 		return pipeline.Result{}, err
@@ -95,8 +88,8 @@ func (l *Lifecycle) stopToDestroy(ctx context.Context, s *kvm.Service) (pipeline
 	return pipeline.Result{}, err
 }
 
-// destroyVM destroys the VM, if there is one. The proof is made anew; a VM that runs is stopped first, for Proxmox refuses
-// to destroy it and somebody may have started it since.
+// destroyVM destroys the VM, if there is one. The proof is made anew. Proxmox refuses to destroy a VM that runs: one that
+// somebody has started since is stopped, once more.
 func (l *Lifecycle) destroyVM(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
 	c, err := l.cluster(ctx, s)
 	if err != nil {
@@ -107,6 +100,7 @@ func (l *Lifecycle) destroyVM(ctx context.Context, s *kvm.Service) (pipeline.Res
 	if done || err != nil && !errors.Is(err, kvm.ErrTaskFailed) && !errors.Is(err, kvm.ErrUnknown) {
 		return pipeline.Result{}, err
 	}
+	s.Seen = nil
 	_, vm, gone, err := l.find(ctx, s)
 	switch {
 	case err != nil:
@@ -121,11 +115,20 @@ func (l *Lifecycle) destroyVM(ctx context.Context, s *kvm.Service) (pipeline.Res
 		return pipeline.Result{}, kvm.WithHint(kvm.Errorf(kvm.ErrPermanent, "VM %d on %s is protected against removal", s.Row.VMID, vm.VM().Node),
 			"take the protection off in Proxmox (qm set %d --protection 0), then ask again", s.Row.VMID)
 	}
-	if _, err := l.halt(ctx, c, s, vm); err != nil {
-		return pipeline.Result{}, err
-	}
 	tell(ctx, "DELETE VM vmid=%d node=%s purge=1", s.Row.VMID, vm.VM().Node)
-	if err := l.begin(ctx, s, taskDestroy, func(ctx context.Context) (kvm.UPID, error) { return c.Delete(ctx, vm) }); err != nil {
+	send := func() error {
+		return l.begin(ctx, s, taskDestroy, func(ctx context.Context) (kvm.UPID, error) { return c.Delete(ctx, vm) })
+	}
+	if err = send(); errors.Is(err, kvm.ErrState) {
+		if _, err := l.halt(ctx, c, s, vm); err != nil {
+			return pipeline.Result{}, err
+		}
+		if _, vm, err = l.look(ctx, s); err != nil {
+			return pipeline.Result{}, err
+		}
+		err = send()
+	}
+	if err != nil {
 		return pipeline.Result{}, err
 	}
 	if done, err = l.destroyed(ctx, c, s); err == nil && !done {
