@@ -174,9 +174,12 @@ func (e *Engine) walk(ctx context.Context, p *Pipeline, s *kvm.Service, sink eve
 	return out
 }
 
-// after is the row that follows row i, which has left the service at status; -1 = none.
+// after is the row that follows row i, which has left the service at status; -1 = none. The last row has none.
 func (p *Pipeline) after(i int, status kvm.Status) int {
-	if i+1 < len(p.Steps) && p.Steps[i+1].From == status && !p.Steps[i+1].Alias {
+	if i+1 == len(p.Steps) {
+		return -1
+	}
+	if p.Steps[i+1].From == status && !p.Steps[i+1].Alias {
 		return i + 1
 	}
 	return p.row(status)

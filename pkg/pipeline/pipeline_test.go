@@ -237,3 +237,72 @@ func TestCommitMovesInPlaceOfTheStore(t *testing.T) {
 		t.Fatalf("%+v at %s", out, w.store.status)
 	}
 }
+
+func TestRowsThatSkip(t *testing.T) {
+	same := func(do func(context.Context, *kvm.Service) (Result, error)) *Pipeline {
+		w := newWorld("a")
+		return &Pipeline{Name: "Test", Action: "test", Steps: []Step{w.step("One", "a", "b", fine), {Title: "Old word", From: "old", To: "c", Alias: true, Do: fine},
+			w.step("Two", "b", "b", do), w.step("Three", "b", "c", fine), w.step("Four", "c", "ready", fine)}}
+	}
+	for name, c := range map[string]struct {
+		from kvm.Status
+		do   func(context.Context, *kvm.Service) (Result, error)
+		want []string
+	}{
+		"two rows of a status": {"a", fine, []string{"start a", "1 One a->b", "2 Two b->b", "3 Three b->c", "4 Four c->ready", "end ready true"}},
+		"silent": {"a", func(context.Context, *kvm.Service) (Result, error) { return Result{Silent: true}, nil },
+			[]string{"start a", "1 One a->b", "2 Three b->c", "3 Four c->ready", "end ready true"}},
+		"to another status": {"b", func(context.Context, *kvm.Service) (Result, error) { return Result{To: "c"}, nil },
+			[]string{"start b", "1 Two b->c", "2 Four c->ready", "end ready true"}},
+		"another's word": {"old", fine, []string{"start old", "1 Old word old->c", "2 Four c->ready", "end ready true"}},
+	} {
+		w := newWorld(c.from)
+		if out := w.run(same(c.do), context.Background()); !out.Complete {
+			t.Errorf("%s: %+v", name, out)
+		}
+		if d := cmp.Diff(c.want, w.lines); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+	w := newWorld("ready")
+	out := w.run(&Pipeline{Name: "Test", Action: "test", Steps: []Step{w.step("One", "ready", "ready", fine)}}, context.Background())
+	if !out.Complete || len(w.did) != 1 {
+		t.Errorf("one row that leaves the status: %+v after %v", out, w.did)
+	}
+}
+
+func TestALastingFailure(t *testing.T) {
+	for _, lasting := range []bool{true, false} {
+		w := newWorld("a")
+		p := w.table(fails(kvm.Errorf(kvm.ErrBusy, "soon")))
+		if lasting {
+			p = w.table(fails(kvm.Errorf(kvm.ErrPermanent, "never")))
+		}
+		p.Steps[1].Lasting = "lost"
+		told := ""
+		p.Fail = func(ctx context.Context, s *kvm.Service, to kvm.Status, message string) error {
+			told = message
+			return w.store.Move(ctx, s, to, nil)
+		}
+		w.run(p, context.Background())
+		if want := map[bool]string{true: "lost never", false: "b "}[lasting]; string(w.store.status)+" "+told != want {
+			t.Errorf("at %s, told %q, want %q", w.store.status, told, want)
+		}
+	}
+}
+
+func TestAskedForSomethingElse(t *testing.T) {
+	w := newWorld("a")
+	out := w.run(w.table(func(_ context.Context, s *kvm.Service) (Result, error) {
+		return Result{Commit: func(context.Context) error {
+			w.store.status, s.Row.Status = "terminate", "terminate"
+			return kvm.Errorf(kvm.ErrAsked, "stopped here: terminate was asked for")
+		}}, nil
+	}), context.Background())
+	if out.Complete || out.Err != nil || out.At != "terminate" || w.lines[len(w.lines)-1] != "end terminate false" || slices.Contains(w.did, "Three") {
+		t.Fatalf("%+v %v", out, w.lines)
+	}
+	if got := w.store.runs[0]; got.Result != kvm.RunWaiting {
+		t.Fatalf("stored %+v", got)
+	}
+}
