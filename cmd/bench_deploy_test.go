@@ -265,12 +265,7 @@ func printDeploys(w io.Writer, results map[deploy]drained, bounds map[deploy][]t
 			faster.body = append(faster.body, []string{c.String(), seconds(d.wall), seconds(all.wall), fmt.Sprintf("%.1f", d.wall.Seconds()/all.wall.Seconds())})
 		}
 	}
-	for _, t := range []rows{table, terms, faster} {
-		if len(t.body) > 0 {
-			fmt.Fprintln(w)
-			t.print(w)
-		}
-	}
+	printTables(w, table, terms, faster)
 	fmt.Fprintln(w, "\nOTHERS: of the machine's processors, the database's server and whatever else ran. clock=5x: within the benchmark's")
 	fmt.Fprintln(w, "process, and what the program and the simulator work themselves counts five times: more, where others work too.")
 }

@@ -29,6 +29,7 @@ type farm struct {
 	*world
 	n           int
 	oneTemplate bool
+	done        kvm.Status // where the services are when all is done, "" = ready
 }
 
 func newFarm(b testing.TB, s scene, n int, oneTemplate bool) *farm {
@@ -92,14 +93,14 @@ func (f *farm) multiply(first int) {
 	}
 }
 
-// left is how many orders are not ready.
+// left is how many orders are not done.
 func (f *farm) left() int {
 	f.t.Helper()
-	n, err := strconv.Atoi(f.db.Text("SELECT COUNT(*) FROM puqProxmoxKVM_vm_info WHERE vm_status <> 'ready'"))
-	if err != nil {
-		f.t.Fatal(err)
+	done := f.done
+	if done == "" {
+		done = kvm.Ready
 	}
-	return n
+	return f.number("SELECT COUNT(*) FROM puqProxmoxKVM_vm_info WHERE vm_status <> '" + string(done) + "'")
 }
 
 // settleFarm checks that every order is a running VM of its own with its own addresses and one mail, and that nothing is

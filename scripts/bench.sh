@@ -3,6 +3,7 @@
 #
 #   start      the program's size and start, an idle tick among 100 000 services
 #   deploy     1 to 1000 orders on eight simulated nodes, in real time: about ten minutes
+#   life       1000 package changes and 1000 terminates on eight simulated nodes, in real time: about ten minutes
 #   pending    10 000 orders on a Proxmox that takes no time: memory and growth
 #   packages   the packages' own benchmarks
 #
@@ -14,13 +15,14 @@ bench() { # bench PACKAGE PATTERN BENCHTIME
 	echo "== $1 $2"
 	go test "$1" -run '^$' -bench "$2" -benchtime "$3" -timeout 40m </dev/null | sed -E '/^(PASS|goos:|goarch:|pkg:|ok )/d'
 }
-for part in ${BENCH:-start deploy pending packages}; do
+for part in ${BENCH:-start deploy life pending packages}; do
 	case $part in
 	start)
 		bench ./cmd 'Startup|IdleTick' 1x
 		echo "aims: 12 MB, 10 ms; an idle tick 10 statements, 0 pve-requests, 30 MB-rss, 3 times the median of a process that only connects (bare)"
 		;;
 	deploy) bench ./cmd 'Deploy' 1x ;;
+	life) bench ./cmd 'Life' 1x ;;
 	pending) bench ./cmd 'Pending' 1x ;;
 	packages)
 		grep -rlE '^func Benchmark' --include='*_test.go' pkg | xargs -n1 dirname | sort -u | while read -r dir; do
@@ -28,7 +30,7 @@ for part in ${BENCH:-start deploy pending packages}; do
 		done
 		;;
 	*)
-		echo "bench.sh: no part $part; there is start, deploy, pending, packages" >&2
+		echo "bench.sh: no part $part; there is start, deploy, life, pending, packages" >&2
 		exit 2
 		;;
 	esac
