@@ -7,6 +7,13 @@
 // the SMBIOS UUIDs that the service has or had. So a call that forgets the proof does not compile. See [Prove] for what
 // is refused.
 //
+// A backup has a proof of its own, [OwnedBackup]: the UUID inside the archive.
+//
+// # Verbs
+//
+// What becomes of each verb in each phase of a service's life is one table ([Decide]). WHMCS does not ask twice, so what
+// it sends is never refused because the service is busy: it is taken, or noted and taken later.
+//
 // # Why
 //
 //   - Package is what the product and the configurable options ask for; VM is what Proxmox answered. A row of a pipeline

@@ -17,6 +17,29 @@
 // complete, and the mark names the installation and the service, so it is ours. Then the SMBIOS UUID is stored, and from
 // there on it alone is the proof.
 //
+// # What destroys
+//
+// Stop, delete, delete a snapshot, delete a backup: the proof is made right before each (a backup has one of its own, by
+// the UUID inside it). Nothing is freed, and nothing is called gone, before one of these holds ([Lifecycle.find]):
+//
+//   - the service never had a VM: no clone was ever sent;
+//   - our own destroy task ended OK, whatever has taken the VMID since;
+//   - nextid calls the VMID free, in a cluster that is quorate and is by its own name the one that the VM was made in.
+//
+// A list that does not show the VM, a time-out, an offline node, a configuration that cannot be read are none of them. A
+// clone whose request got no answer is looked for a second time after the longest time that Proxmox's proxy could still
+// hand it on.
+//
+// What waiting cannot mend (kvm.Lasting: protection, a foreign VM, a privilege) ends a terminate at error_terminate. In the
+// other tables the row says it each tick, but for the first row of Reinstall, which has changed nothing yet and goes back
+// to ready.
+//
+// # Addresses of a package that changes
+//
+// What the package has more is claimed first, of the VM's bridge and VLAN; what it has less is "leaving": nobody else gets
+// it, the firewall no longer lets it pass, and the last row gives it back, or lets it rest where no anti-spoofing keeps the
+// guest from using it.
+//
 // # Why
 //
 //   - What may not be repeated blindly (clone, add disk, migrate) is sent with a context that a signal does not end: its
@@ -34,5 +57,15 @@
 //     would start the VM half made, and its first boot cannot be repeated. The cloud-init row switches it on.
 //   - A node that the product names is waited for when it does not answer; one that is known to be offline is not.
 //   - A row that reads the VM after its change leaves what it read for the next row, so that a skipped row costs nothing.
+//   - A shutdown is followed in slices, for a terminate says how it goes; what counts is the power state. Where the task
+//     has ended and the VM still runs (a high-availability manager works after its tasks) it is looked at until the limit.
+//   - Suspended is a flag beside the status, so that every table can run while it is set: rows that start are skipped, the
+//     verification expects a stopped VM.
+//   - A new password is written into cloud-init also where the guest agent has set it: else the next change of the guest's
+//     addresses would bring the old one back. It is stored before anybody is told.
+//   - Reinstall keeps the MAC on the row, and the clone takes it over with the network row; the UUID of the VM that is gone
+//     stays in the service's list, so its backups stay the service's.
+//   - Terminate runs whatever is wrong with the service in WHMCS: it needs the server alone. It says lines in place of a
+//     block, as the PHP module does.
 //   - DNS providers are not served by this version: with zones in the table the row says so in its title, and goes on.
 package lifecycle

@@ -17,6 +17,8 @@
 //   - A panic in a row is that row's error and nobody else's.
 //   - Waiting is not failing: kvm.ErrBusy and kvm.ErrStillRunning, and a Result that names what it waits on, pause the
 //     block and count as no error.
+//   - A service that was asked for something else meanwhile (kvm.ErrAsked, from the store) stops after its present row.
+//   - A failure that waiting cannot mend (kvm.Lasting) leads where the row says, if it does.
 //   - Every row that was tried is an event and a step of the stored run.
 //
 // # Why

@@ -5,7 +5,7 @@
 //
 // [Open] gives a Store or an error that says what is wrong and how to mend it; with a Store in hand every column of
 // WHMCS's tables that is used exists. Of WHMCS's tables these alone are written: tblhosting (domain, dedicatedip,
-// assignedips, username, password of one service, in narrow UPDATEs), tblactivitylog, and tblmodulelog while
+// assignedips, username, password, notes of one service, in narrow UPDATEs), tblactivitylog, and tblmodulelog while
 // WHMCS's module debug log is on. Our own tables are made by [Store.Migrate] and by nothing else; [Store.SchemaState]
 // says whether that is due.
 //
@@ -33,6 +33,13 @@
 //   - The status, the intents and the step of the stored run are one multi-table UPDATE, and so are the password and the
 //     row that says it was made: neither stands without the other, and a row costs one round trip. Nothing is assigned
 //     from a column that the same statement sets, for MySQL does not say which comes first.
+//   - What is asked for while a process is at work on a service is noted in next_status. The statement that moves the
+//     status carries "nothing is noted that comes first" in its WHERE, so that no note is lost or passed by; only when it
+//     finds no row is the note read. A note that waits for the end of the run takes the place of ready, in the same
+//     transaction as the mail. The note ends in the statement that takes it.
+//   - The addresses of a package that shrinks stay claimed, in the state leaving, until the change is through.
+//   - A service's UUIDs outlive its VMs, and the VMID of a VM that is gone is a tombstone for a while: a backup or a late
+//     answer under it must not meet another customer's VM.
 //   - The claim ends with the move to ready: a process that dies right after it leaves none behind.
 //   - Claims are renewed by the hundred; where one row is locked, one by one.
 //   - The columns are looked up once, in one query, when the database is opened. WHMCS is closed source and grows: what
