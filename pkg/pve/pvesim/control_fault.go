@@ -37,6 +37,7 @@ type faultForm struct {
 	TaskError       string  `json:"task_error,omitempty"`
 	TaskVanishes    bool    `json:"task_vanishes,omitempty"`
 	TaskKilledAfter string  `json:"task_killed_after,omitempty"`
+	UpLate          string  `json:"up_late,omitempty"`
 	NodeDown        string  `json:"node_down,omitempty"`
 }
 
@@ -74,7 +75,7 @@ func (f faultForm) fault(c *Cluster) (Fault, error) {
 	for _, d := range []struct {
 		name, text string
 		into       *time.Duration
-	}{{"delay", f.Delay, &out.Delay}, {"task_killed_after", f.TaskKilledAfter, &out.TaskKilledAfter}, {"node_down", f.NodeDown, &out.NodeDown}} {
+	}{{"delay", f.Delay, &out.Delay}, {"task_killed_after", f.TaskKilledAfter, &out.TaskKilledAfter}, {"up_late", f.UpLate, &out.UpLate}, {"node_down", f.NodeDown, &out.NodeDown}} {
 		if d.text == "" {
 			continue
 		}
@@ -93,7 +94,8 @@ func (f faultForm) one() error {
 		name string
 		is   bool
 	}{{"status or body", f.Status != 0 || f.Body != ""}, {"hang", f.Hang}, {"reset_before", f.ResetBefore}, {"reset_after", f.ResetAfter},
-		{"task_error", f.TaskError != ""}, {"task_vanishes", f.TaskVanishes}, {"task_killed_after", f.TaskKilledAfter != ""}, {"node_down", f.NodeDown != ""}} {
+		{"task_error", f.TaskError != ""}, {"task_vanishes", f.TaskVanishes}, {"task_killed_after", f.TaskKilledAfter != ""}, {"up_late", f.UpLate != ""},
+		{"node_down", f.NodeDown != ""}} {
 		if w.is {
 			what = append(what, w.name)
 		}
@@ -102,7 +104,7 @@ func (f faultForm) one() error {
 	case len(what) > 1:
 		return fmt.Errorf("%s: a fault does one of them; put two in place", strings.Join(what, ", "))
 	case len(what) == 0 && f.Delay == "":
-		return errors.New("it does nothing: give status, body, hang, reset_before, reset_after, task_error, task_vanishes, task_killed_after, node_down or delay")
+		return errors.New("it does nothing: give status, body, hang, reset_before, reset_after, task_error, task_vanishes, task_killed_after, up_late, node_down or delay")
 	case f.Status == 0 && (f.Reason != "" || f.After):
 		return errors.New("reason and after go with a status")
 	}
@@ -136,7 +138,7 @@ func formOf(id int, f Fault, hits int) faultForm {
 	}
 	return faultForm{ID: id, Hits: hits, Method: f.Method, Path: f.Path, VMID: f.VMID, Guest: f.Guest, Skip: f.Skip, Count: f.Count, Rate: f.Rate,
 		Status: f.Status, Reason: f.Reason, After: f.After, Body: f.Body, Delay: text(f.Delay), Hang: f.Hang, ResetBefore: f.ResetBefore, ResetAfter: f.ResetAfter,
-		TaskError: f.TaskError, TaskVanishes: f.TaskVanishes, TaskKilledAfter: text(f.TaskKilledAfter), NodeDown: text(f.NodeDown)}
+		TaskError: f.TaskError, TaskVanishes: f.TaskVanishes, TaskKilledAfter: text(f.TaskKilledAfter), UpLate: text(f.UpLate), NodeDown: text(f.NodeDown)}
 }
 
 func (s *Control) listFaults(*http.Request) (any, error) {

@@ -40,6 +40,7 @@ What happens, one of:
   task_error              how the task ends: "unexpected status"
   task_vanishes           true: no call finds the task
   task_killed_after       "2s": a signal ends the task's worker then
+  up_late                 "30s": a VM that the task starts is seen stopped for that long after the task has ended well
   node_down               "1m": the node of the request is down for that long
 and delay                 "500ms" passes first
 

@@ -227,12 +227,12 @@ func TestControlRefuses(t *testing.T) {
 func TestControlHelp(t *testing.T) {
 	_, _, b := controlled(t)
 	help := b.ask(200, "GET", "/", "")
-	all, err := json.Marshal(faultForm{1, 1, "m", "p", 1, 1, 1, 1, 1, 1, "r", true, "b", "d", true, true, true, "t", true, "k", "n"})
+	all, err := json.Marshal(faultForm{1, 1, "m", "p", 1, 1, 1, 1, 1, 1, "r", true, "b", "d", true, true, true, "t", true, "k", "u", "n"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var fields map[string]any
-	if err := json.Unmarshal(all, &fields); err != nil || len(fields) != 21 {
+	if err := json.Unmarshal(all, &fields); err != nil || len(fields) != 22 {
 		t.Fatalf("%v: %v", err, fields)
 	}
 	words := strings.FieldsFunc(help, func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r == '_' || r == '/') })

@@ -40,6 +40,9 @@ type Fault struct {
 	// TaskKilledAfter is when, from its UPID on, the worker of the request's task gets a signal: it puts back what it did
 	// and ends with "received interrupt", or as such a task words it. One that has ended by then is not touched.
 	TaskKilledAfter time.Duration
+	// UpLate is how long a VM that the request's task starts is seen stopped after the task has ended well: QEMU dies at once,
+	// and somebody (an administrator, a high-availability manager) starts it again.
+	UpLate time.Duration
 	// NodeDown is how long the request's node is down: it crashes when the request arrives, and boots when that has passed.
 	// The node is the one in the path, or the one of the request's VM.
 	NodeDown time.Duration

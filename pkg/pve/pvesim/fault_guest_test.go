@@ -100,3 +100,28 @@ func TestNodeDownForAMinute(t *testing.T) {
 		t.Errorf("after it: %s, %s, %s", vms[200].Power, vms[201].Power, vms[202].Power)
 	}
 }
+
+// TestUpLate: the start task ends well, and the VM is seen stopped until it comes up by itself, unless somebody was faster.
+func TestUpLate(t *testing.T) {
+	c, k, fake := boots(t)
+	if err := c.AddVM(VM{VMID: 200, Node: "pve2"}); err != nil {
+		t.Fatal(err)
+	}
+	power := func(want kvm.Power) {
+		t.Helper()
+		if vm, _ := c.VM(200); vm.Power != want {
+			t.Fatalf("it is %s, want %s", vm.Power, want)
+		}
+	}
+	c.AddFault(Fault{Method: http.MethodPost, Path: "/nodes/{node}/qemu/{vmid}/status/start", UpLate: 30 * time.Second, Count: 1})
+	k.want("200 OK", http.MethodPost, "/nodes/pve2/qemu/200/status/start", "")
+	fake.Advance(6 * time.Second)
+	if task := c.Tasks()[0]; task.Exit != "OK" {
+		t.Fatalf("the task ended as %q", task.Exit)
+	}
+	power(kvm.Stopped)
+	fake.Advance(28 * time.Second)
+	power(kvm.Stopped)
+	fake.Advance(2 * time.Second)
+	power(kvm.Running)
+}

@@ -52,7 +52,15 @@ func (c *Cluster) boot(o *op, vmid int, node string, length time.Duration) {
 					c.dropState(m.node, m.conf)
 					o.logf("Resumed VM, removing state")
 				}
-				c.powerOn(m)
+				if o.task.upLate == 0 {
+					c.powerOn(m)
+					return
+				}
+				c.schedule(o.task.upLate, func() {
+					if c.vms[vmid] == m && !m.running {
+						c.powerOn(m)
+					}
+				})
 			})
 		})
 	})

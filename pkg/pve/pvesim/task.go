@@ -25,9 +25,10 @@ type task struct {
 	start, end time.Time
 	exit       string
 	log        []string
-	guest      int    // the VM that it works on: a clone's new one
-	forced     string // ends with this instead of OK
-	vanished   bool   // nobody finds it
+	guest      int           // the VM that it works on: a clone's new one
+	forced     string        // ends with this instead of OK
+	vanished   bool          // nobody finds it
+	upLate     time.Duration // until the VM that it starts is seen running
 	warnings   int
 	ended      bool
 }
@@ -47,7 +48,7 @@ func (r *request) arm(t *task) {
 	if r.fault == nil {
 		return
 	}
-	t.forced, t.vanished = r.fault.TaskError, r.fault.TaskVanishes
+	t.forced, t.vanished, t.upLate = r.fault.TaskError, r.fault.TaskVanishes, r.fault.UpLate
 	if d := r.fault.TaskKilledAfter; d > 0 {
 		r.c.schedule(d, t.interrupt)
 	}
