@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -75,8 +76,20 @@ func holds(s *kvm.Service, v4, v6 int) bool {
 	return v4 == 0 && v6 == 0
 }
 
-// reapplyFirewall says nothing of a firewall that was right already.
+// reapplyFirewall says nothing of a firewall that was right already. With DHCP nothing is managed, but the set of the
+// addresses that the VM had before would keep it from using any other.
 func (l *Lifecycle) reapplyFirewall(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
+	if s.Package.Network.DHCP() {
+		c, vm, err := l.observe(ctx, s)
+		if err != nil {
+			return pipeline.Result{}, err
+		}
+		have, err := c.Firewall(ctx, vm, true)
+		if _, exists := have.IPSets[ipSet]; err != nil || !exists {
+			return pipeline.Result{Note: "skip — DHCP"}, err
+		}
+		return pipeline.Result{}, c.DeleteIPSet(context.WithoutCancel(ctx), vm, ipSet)
+	}
 	res, err := l.configureFirewall(ctx, s)
 	if res.Note == noChange {
 		res.Note = ""
@@ -145,6 +158,9 @@ func (l *Lifecycle) startUnlessRunning(ctx context.Context, s *kvm.Service) (pip
 		}
 	}
 	res, err := l.startVM(ctx, s)
+	if errors.Is(err, kvm.ErrTaskFailed) {
+		err = fmt.Errorf("%w %w", notRunning(kvm.Stopped), err)
+	}
 	if err != nil || res.Wait != "" {
 		return res, err
 	}
@@ -169,24 +185,20 @@ func (l *Lifecycle) verifyChange(ctx context.Context, s *kvm.Service) (pipeline.
 	return res, nil
 }
 
-// verify sees the VM run, or be stopped while the service is suspended.
+// verify sees the VM run. While the service is suspended it sees it stopped, and stops one that was started before the flag
+// was set: what else waits for the end of this run, the suspend itself, would wait for ever.
 func (l *Lifecycle) verify(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
 	c, vm, err := l.observe(ctx, s)
 	if err != nil {
 		return pipeline.Result{}, err
 	}
-	want := kvm.Running
 	if s.Row.Suspended {
-		want = kvm.Stopped
-	}
-	power, err := l.awaitPower(ctx, c, vm, want, l.Settings.StartWait)
-	switch {
-	case err != nil:
+		_, err := l.halt(ctx, c, s, vm)
 		return pipeline.Result{}, err
-	case power != want && want == kvm.Running:
-		return pipeline.Result{}, notRunning(power)
-	case power != want:
-		return pipeline.Result{}, fmt.Errorf("VM %d is %s, and the service is suspended", s.Row.VMID, power)
 	}
-	return pipeline.Result{}, nil
+	power, err := l.awaitPower(ctx, c, vm, kvm.Running, l.Settings.StartWait)
+	if err == nil && power != kvm.Running {
+		err = notRunning(power)
+	}
+	return pipeline.Result{}, err
 }
