@@ -31,6 +31,7 @@ type store struct {
 
 type row struct {
 	kvm.Pending
+	noted    kvm.Status
 	message  string
 	released bool
 }
@@ -105,6 +106,18 @@ func (s *store) Service(_ context.Context, id int64) (*kvm.Service, error) {
 		return nil, err
 	}
 	return &kvm.Service{ID: id, ClientID: 42, Row: kvm.Row{Status: s.row(id).Status}}, nil
+}
+
+func (s *store) TakeNote(_ context.Context, sv *kvm.Service) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.failing("TakeNote", sv.ID); err != nil {
+		return err
+	}
+	if r := s.row(sv.ID); r.noted.Interrupts(r.Status) {
+		r.Status, sv.Row.Status, r.noted = r.noted, r.noted, ""
+	}
+	return nil
 }
 
 func (s *store) Alert(_ context.Context, service, client int64, status kvm.Status, text string, _ time.Time) error {

@@ -28,6 +28,8 @@ type Services interface {
 	RenewClaims(ctx context.Context, owner string) error
 	Release(ctx context.Context, service int64, owner, message string) error
 	Service(ctx context.Context, id int64) (*kvm.Service, error)
+	// TakeNote moves s to what was noted where that comes before its present row.
+	TakeNote(ctx context.Context, s *kvm.Service) error
 	// Alert tells the administrator once an episode that the service stays at status.
 	Alert(ctx context.Context, service, client int64, status kvm.Status, text string, local time.Time) error
 }
@@ -196,11 +198,15 @@ func (p *Process) one(ctx context.Context, item kvm.Pending, order int, table pi
 		message = err.Error()
 		return failed(item, err)
 	}
+	s.Row.Owner, s.Order = p.Owner, order
+	if err := p.Store.TakeNote(ctx, s); err != nil {
+		message = err.Error()
+		return failed(item, err)
+	}
 	pl := table[s.Row.Status]
 	if pl == nil {
 		return result{} // it was finished between the list and the claim
 	}
-	s.Row.Owner, s.Order = p.Owner, order
 	block := blocks.Open()
 	defer block.Close()
 	out := p.Engine.Run(ctx, pl, s, firstRow{block, begun})

@@ -55,7 +55,7 @@ type Row struct {
 	Template      int    // the VMID of the template that was chosen for it, 0 = the package's
 	PasswordSet   bool   // this run of the pipeline has generated and stored the guest's password
 	Suspended     bool   // see spec: while set, the VM must not run
-	Noted         Status // what was asked for meanwhile, as it was read; "" = nothing. Nobody writes it from here
+	Noted         Status // what was asked for meanwhile and comes first, as it was read; "" = nothing. Nobody writes it from here
 	TaskKind      string // what the open task is for: clone, migrate, resize, disk, start
 	TaskUPID      string // the open Proxmox task, "" = none
 

@@ -1,6 +1,10 @@
 package kvm
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // Verb is what somebody asks for: WHMCS, a customer, a shell. It is spelled as the command.
 type Verb string
@@ -105,11 +109,64 @@ func (v Verb) Status() Status {
 	return ""
 }
 
-// Outranks says whether a note of s stays when other is asked for: a terminate drops what else was noted, and a change of
-// package ends as the suspended flag says, so it makes those two needless.
-func (s Status) Outranks(other Status) bool {
-	rank := map[Status]int{Terminate: 3, Creation: 3, ChangePackage: 2, Suspend: 1, Unsuspend: 1}
-	return rank[s] > rank[other]
+// Notes are what was asked for while something else was in hand, each the status that the service goes to for it, in the
+// order in which they are taken. They are at most two: a terminate and the order that follows it, or a change of package and
+// the suspend or unsuspend that follows it.
+type Notes []Status
+
+// ParseNotes reads what String has written.
+func ParseNotes(text string) (n Notes) {
+	for part := range strings.SplitSeq(text, ",") {
+		if part != "" {
+			n = append(n, Status(part))
+		}
+	}
+	return n
+}
+
+// String is how they are stored, "" = none.
+func (n Notes) String() string {
+	var parts []string
+	for _, s := range n {
+		parts = append(parts, string(s))
+	}
+	return strings.Join(parts, ",")
+}
+
+// First is the one that is taken first, "" = there is none.
+func (n Notes) First() Status {
+	if len(n) == 0 {
+		return ""
+	}
+	return n[0]
+}
+
+// Has says whether s is among them.
+func (n Notes) Has(s Status) bool { return slices.Contains(n, s) }
+
+// With are the notes when s is asked for, too. A terminate drops all others, an order follows the terminate that is noted or
+// in hand, and what else is asked for is nothing to a service that ends: a new order's VM is made as its package and its
+// suspended flag say then. Of suspend and unsuspend the later one counts, and it comes after a change of package.
+func (n Notes) With(s Status) Notes {
+	ending := n.First() == Terminate || n.Has(Creation)
+	switch {
+	case s == Terminate:
+		return Notes{Terminate}
+	case s == Creation && n.First() == Terminate:
+		return Notes{Terminate, Creation}
+	case s == Creation:
+		return Notes{Creation}
+	case ending:
+		return n
+	case s == ChangePackage:
+		return append(Notes{ChangePackage}, n.Without(ChangePackage)...)
+	}
+	return append(n.Without(Suspend).Without(Unsuspend), s)
+}
+
+// Without are the notes but s.
+func (n Notes) Without(s Status) Notes {
+	return slices.DeleteFunc(slices.Clone(n), func(other Status) bool { return other == s })
 }
 
 // Wish is a verb with what it carries.
@@ -142,8 +199,14 @@ func (a Answer) Refusal(v Verb, service int64) error {
 		}
 		return WithHint(Errorf(ErrRefused, "%s refused: %s", v, at), "puqkvm explain %d", service)
 	case Admin:
+		if a.Was == ErrorTerminate && v == VerbCreate {
+			return WithHint(Errorf(ErrAdmin, "service %d could not be terminated; an administrator must look at its VM first", service), "puqkvm explain %d", service)
+		}
 		return WithHint(Errorf(ErrAdmin, "%s refused: %s; an administrator must look at its VM first", v, at), "puqkvm explain %d", service)
 	case Queued:
+		if a.Was.Phase() == PhaseTerminate {
+			return Errorf(ErrQueued, "service %d is being terminated already; cron goes on with it", service)
+		}
 		return Errorf(ErrQueued, "service %d is in hand already, at %s; cron goes on with it", service, a.Was)
 	}
 	return nil

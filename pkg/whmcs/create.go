@@ -98,13 +98,15 @@ func (s *Store) orderable(ctx context.Context, id int64) (*kvm.Service, error) {
 	case decision == kvm.Take:
 	case phase == kvm.PhaseReady:
 		return nil, kvm.WithHint(kvm.Errorf(kvm.ErrRefused, "service %d has a VM already", id), "puqkvm vm show %d", id)
-	case decision == kvm.Note: // it is being terminated, and gets a new VM when that is over
-		if _, err := s.Ask(ctx, id, kvm.Wish{Verb: kvm.VerbCreate}); err != nil {
+	default: // in hand, or on its way out
+		answer, err := s.Ask(ctx, id, kvm.Wish{Verb: kvm.VerbCreate})
+		switch {
+		case err != nil:
 			return nil, err
+		case answer.Decision == kvm.Take: // it was over meanwhile
+			return nil, kvm.Errorf(kvm.ErrBusy, "create: service %d is being changed by others; try again", id)
 		}
 		return nil, kvm.Errorf(kvm.ErrQueued, "service %d is being terminated; that it gets a new VM afterwards is noted", id)
-	default:
-		return nil, kvm.Answer{Decision: decision, Was: sv.Row.Status}.Refusal(kvm.VerbCreate, id)
 	}
 	if _, err := s.Server(ctx, sv.ServerID); err != nil {
 		return nil, fmt.Errorf("service %d: %w", id, err)
@@ -134,7 +136,7 @@ func (s *Store) insertOrder(ctx context.Context, tx *sql.Tx, sv *kvm.Service, we
 		query = newOrder + `, suspended = 0 WHERE service_id = ? AND vm_status = ? AND (claim_owner IS NULL OR claim_until IS NULL OR claim_until < UTC_TIMESTAMP(6))`
 		args = append(args, string(kvm.Remove))
 	case kvm.RDRemoved: // the holder of the claim orders; it has it from here on no more
-		query = newOrder + `, claim_owner = NULL, claim_until = NULL WHERE service_id = ? AND vm_status = ? AND claim_owner = ? AND next_status <> 'terminate'`
+		query = newOrder + `, claim_owner = NULL, claim_until = NULL WHERE service_id = ? AND vm_status = ? AND claim_owner = ? AND SUBSTRING_INDEX(next_status, ',', 1) <> 'terminate'`
 		args = append(args, string(kvm.RDRemoved), sv.Row.Owner)
 	}
 	res, err := tx.ExecContext(ctx, query, args...)

@@ -105,16 +105,7 @@ func (s *Store) Requeue(ctx context.Context, sv *kvm.Service, rest time.Duration
 				if !errors.Is(err, kvm.ErrQueued) {
 					return err
 				}
-				var noted string
-				err = tx.QueryRowContext(ctx, `SELECT next_status FROM puqProxmoxKVM_vm_info WHERE service_id = ? AND vm_status = ? AND claim_owner = ?`,
-					sv.ID, string(sv.Row.Status), sv.Row.Owner).Scan(&noted)
-				switch {
-				case errors.Is(err, sql.ErrNoRows):
-					return kvm.Errorf(kvm.ErrMoved, "service %d is no longer ours at %s: somebody else has it in hand", sv.ID, sv.Row.Status)
-				case err != nil:
-					return err
-				}
-				return errNoted{kvm.Status(noted)}
+				return whyNotWritten(ctx, tx, sv.ID, &sv.Row, kvm.Creation, "")
 			})
 		})
 		switch {

@@ -32,7 +32,7 @@ func writeRow(ctx context.Context, db execer, service int64, r *kvm.Row, to kvm.
 	return writeRowFor(ctx, db, service, r, to, "", others...)
 }
 
-// errNoted: the note comes before the status that was to be stored.
+// errNoted: the note comes before the status that was to be stored; "" = it did, and is gone again.
 type errNoted struct{ note kvm.Status }
 
 func (e errNoted) Error() string { return fmt.Sprintf("%s was asked for meanwhile", e.note) }
@@ -56,7 +56,7 @@ func writeRowFor(ctx context.Context, db execer, service int64, r *kvm.Row, to, 
 		query += `, v.status_since = UTC_TIMESTAMP(6), v.alerted = 0`
 	}
 	if note != "" {
-		query += `, v.next_status = ''`
+		query += `, v.next_status = ` + restNoted
 	}
 	if note != "" || to == kvm.Ready && to != r.Status { // the run is over: the claim ends with it, also when the process dies right after
 		query += `, v.claim_owner = NULL, v.claim_until = NULL, v.message = NULL`
@@ -69,15 +69,15 @@ func writeRowFor(ctx context.Context, db execer, service int64, r *kvm.Row, to, 
 	args = append(args, service, string(r.Status), r.Owner)
 	switch {
 	case note != "":
-		query += ` AND v.next_status = ?`
+		query += ` AND ` + firstNoted + ` = ?`
 		args = append(args, string(note))
 	case to == r.Status: // intents alone
 	case to == kvm.Ready, to == kvm.Remove:
 		query += ` AND v.next_status = ''`
 	case kvm.ChangePackage.Interrupts(to):
-		query += ` AND v.next_status NOT IN ('terminate', 'change_package')`
+		query += ` AND ` + firstNoted + ` NOT IN ('terminate', 'change_package')`
 	case kvm.Terminate.Interrupts(to):
-		query += ` AND v.next_status <> 'terminate'`
+		query += ` AND ` + firstNoted + ` <> 'terminate'`
 	}
 	res, err := db.ExecContext(ctx, query, args...)
 	if err != nil {
@@ -88,18 +88,56 @@ func writeRowFor(ctx context.Context, db execer, service int64, r *kvm.Row, to, 
 		return err
 	}
 	if n == 0 { // with others written beside it, it is more than one
-		var noted string
-		err := db.QueryRowContext(ctx, `SELECT next_status FROM puqProxmoxKVM_vm_info WHERE service_id = ? AND vm_status = ? AND claim_owner = ?`,
-			service, string(r.Status), r.Owner).Scan(&noted)
-		if err == nil && to != r.Status && noted != "" && noted != string(note) {
-			return errNoted{kvm.Status(noted)}
-		}
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return err
-		}
-		return kvm.Errorf(kvm.ErrMoved, "service %d is no longer ours at %s: somebody else has it in hand", service, r.Status)
+		return whyNotWritten(ctx, db, service, r, to, note)
 	}
 	return nil
+}
+
+// The note that is taken first, and what is left when it is taken: see kvm.Notes.
+const (
+	firstNoted = `SUBSTRING_INDEX(v.next_status, ',', 1)`
+	restNoted  = `SUBSTRING(v.next_status, LENGTH(` + firstNoted + `) + 2)`
+)
+
+// whyNotWritten says why no row was written for to: errNoted or kvm.ErrMoved. In a transaction the row is read as it is now.
+func whyNotWritten(ctx context.Context, db execer, service int64, r *kvm.Row, to, note kvm.Status) error {
+	var noted string
+	err := db.QueryRowContext(ctx, `SELECT `+firstNoted+` FROM puqProxmoxKVM_vm_info v WHERE v.service_id = ? AND v.vm_status = ? AND v.claim_owner = ? FOR UPDATE`,
+		service, string(r.Status), r.Owner).Scan(&noted)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	if err == nil && to != r.Status {
+		return errNoted{kvm.Status(noted)}
+	}
+	return kvm.Errorf(kvm.ErrMoved, "service %d is no longer ours at %s: somebody else has it in hand", service, r.Status)
+}
+
+// TakeNote moves sv, which the caller has claimed, to what was noted where that comes before its present row: the row of a
+// run that failed, waited or died may never pass, and what was asked for does not wait for that. An open task stays open.
+func (s *Store) TakeNote(ctx context.Context, sv *kvm.Service) error {
+	note := sv.Row.Noted
+	if !note.Interrupts(sv.Row.Status) {
+		return nil
+	}
+	for try := 1; ; try++ {
+		res, err := s.db.ExecContext(ctx, `UPDATE puqProxmoxKVM_vm_info v SET v.vm_status = ?, v.next_status = `+restNoted+`,
+			v.status_since = UTC_TIMESTAMP(6), v.alerted = 0, v.message = NULL WHERE v.service_id = ? AND v.vm_status = ? AND v.claim_owner = ? AND `+firstNoted+` = ?`,
+			string(note), sv.ID, string(sv.Row.Status), sv.Row.Owner, string(note))
+		var n int64
+		if err == nil {
+			n, err = res.RowsAffected()
+		}
+		switch {
+		case err == nil && n == 1:
+			sv.Row.Status, sv.Row.Noted = note, ""
+			return nil
+		case err == nil:
+			return kvm.Errorf(kvm.ErrMoved, "service %d is no longer ours at %s: somebody else has it in hand", sv.ID, sv.Row.Status)
+		case !notWon(err) || try == writeTries:
+			return fmt.Errorf("take up %s of service %d: %w", note, sv.ID, err)
+		}
+	}
 }
 
 // write runs writeRowFor alone, again after a deadlock. After a lost connection it reads back what stands.
@@ -140,6 +178,9 @@ func (s *Store) passing(ctx context.Context, sv *kvm.Service, to kvm.Status, sto
 			break
 		}
 		switch {
+		case noted.note == "":
+			err = store(to, "")
+			continue
 		case noted.note.Interrupts(to):
 		case to == kvm.Ready:
 			err = store(noted.note, noted.note)
@@ -203,10 +244,11 @@ func (s *Store) moveWith(ctx context.Context, sv *kvm.Service, to kvm.Status, al
 	row.TaskKind, row.TaskUPID = "", ""
 	err := s.passing(ctx, sv, to, func(to, note kvm.Status) error {
 		return s.inTx(ctx, func(tx *sql.Tx) error {
-			if err := also(tx); err != nil {
+			// The row first: where it is not ours nothing else is written, also in tables without transactions.
+			if err := writeRowFor(ctx, tx, sv.ID, &row, to, note); err != nil {
 				return err
 			}
-			return writeRowFor(ctx, tx, sv.ID, &row, to, note)
+			return also(tx)
 		})
 	})
 	if err != nil {

@@ -18,7 +18,7 @@ const serviceColumns = `v.service_id, COALESCE(h.id, 0), COALESCE(h.userid, 0), 
 	COALESCE(h.domainstatus, ''), COALESCE(h.domain, ''), COALESCE(h.username, ''),
 	COALESCE(p.id, 0), COALESCE(p.servertype, ''), ps.settings,
 	COALESCE(v.vm_id, 0), COALESCE(v.vm_name, ''), COALESCE(v.vm_status, ''), v.status_since, v.server_id, v.vm_node, v.vm_uuid, v.vm_uuids,
-	COALESCE(v.vm_net0_mac, ''), v.vm_cluster, v.template, v.next_status, v.queued_at IS NULL, v.clone_sent <> 0 OR v.queued_at IS NULL, v.migrate_target, v.disk_slot, v.password_set <> 0, v.suspended <> 0, v.task_kind, v.task_upid,
+	COALESCE(v.vm_net0_mac, ''), v.vm_cluster, v.template, SUBSTRING_INDEX(v.next_status, ',', 1), v.queued_at IS NULL, v.clone_sent <> 0 OR v.queued_at IS NULL, v.migrate_target, v.disk_slot, v.password_set <> 0, v.suspended <> 0, v.task_kind, v.task_upid,
 	COALESCE(v.message, ''), COALESCE(v.claim_owner, ''),
 	(SELECT cv.value FROM tblcustomfields cf JOIN tblcustomfieldsvalues cv ON cv.fieldid = cf.id AND cv.relid = h.id
 		WHERE cf.type = 'product' AND cf.relid = h.packageid AND (cf.fieldname = 'SSH Key' OR cf.fieldname LIKE 'SSH Key|%') ORDER BY cv.id DESC LIMIT 1)`
