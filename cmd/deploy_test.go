@@ -13,7 +13,8 @@ import (
 	"github.com/puqkvm/puqkvm/pkg/pve/pvesim"
 )
 
-// masked makes a log comparable with another run's: runs of blanks are one, clock times and durations are masked.
+// masked makes a log comparable with another run's: runs of blanks are one, clock times and durations are masked, also one
+// that the seeds leave out ("[ ... ]").
 func masked(log string) []string {
 	blanks := regexp.MustCompile(`[ \t]+`)
 	times := regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`)
@@ -22,6 +23,7 @@ func masked(log string) []string {
 	for _, line := range strings.Split(strings.TrimSpace(log), "\n") {
 		line = strings.TrimSpace(blanks.ReplaceAllString(line, " "))
 		line = durations.ReplaceAllString(times.ReplaceAllString(line, "TIME"), "N.NNs")
+		line = strings.ReplaceAll(line, "[ ... ]", "[N.NNs]")
 		out = append(out, strings.ReplaceAll(line, " [N.NNs]", "[N.NNs]"))
 	}
 	return out

@@ -31,6 +31,7 @@ import (
 //	sql STATEMENT                      the rows of a SELECT go to stdout, columns between bars
 //	sim lock|uuid|power|node|... ...   something happens in the cluster behind the program's back
 //	fault METHOD PATH STATUS REASON    every such request is refused; fault clear ends it
+//	fault METHOD PATH late DURATION    what it starts is seen running so long after its task has ended well
 //	api refuse MESSAGE, api heal       WHMCS's API refuses
 //	advance DURATION, clock MOMENT     the time goes on
 //	remember, unchanged                database, VMs and mails are as they were
@@ -193,7 +194,7 @@ func (s *script) sim(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func (s *script) fault(ts *testscript.TestScript, neg bool, args []string) {
-	want(ts, neg, args, 1, "fault METHOD PATH STATUS REASON | clear")
+	want(ts, neg, args, 1, "fault METHOD PATH STATUS REASON|late DURATION | clear")
 	if args[0] == "clear" {
 		for _, f := range s.faults {
 			if f.Hits() == 0 {
@@ -204,8 +205,15 @@ func (s *script) fault(ts *testscript.TestScript, neg bool, args []string) {
 		s.faults = nil
 		return
 	}
-	want(ts, neg, args, 4, "fault METHOD PATH STATUS REASON")
-	f := pvesim.Fault{Method: args[0], Path: args[1], Status: number(ts, args[2]), Reason: strings.Join(args[3:], " ")}
+	want(ts, neg, args, 4, "fault METHOD PATH STATUS REASON|late DURATION")
+	f := pvesim.Fault{Method: args[0], Path: args[1]}
+	if args[2] == "late" {
+		var err error
+		f.UpLate, err = time.ParseDuration(args[3])
+		ts.Check(err)
+	} else {
+		f.Status, f.Reason = number(ts, args[2]), strings.Join(args[3:], " ")
+	}
 	s.faults = append(s.faults, s.w.sim.AddFault(f))
 }
 
