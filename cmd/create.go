@@ -40,7 +40,11 @@ is set, or an earlier terminate failed; 40 the database could not be reached; 0 
 }
 
 func runCreate(ctx context.Context, a *app, id int64, welcome, wait bool) error {
-	if err := a.open(ctx); err != nil {
+	open := a.openToQueue
+	if wait {
+		open = a.open
+	}
+	if err := open(ctx); err != nil {
 		return err
 	}
 	now := a.Clock.Now().In(a.settings.Zone)

@@ -97,7 +97,11 @@ at the VM first; 40 the database could not be reached.`,
 }
 
 func runVerb(ctx context.Context, a *app, id int64, w kvm.Wish, v verb, wait bool) error {
-	if err := a.open(ctx); err != nil {
+	open := a.open
+	if w.Verb.FromWHMCS() && !wait {
+		open = a.openToQueue
+	}
+	if err := open(ctx); err != nil {
 		return err
 	}
 	if !w.Verb.FromWHMCS() {

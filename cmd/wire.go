@@ -119,6 +119,21 @@ func (a *app) open(ctx context.Context) error {
 	if err := a.openStore(ctx); err != nil {
 		return err
 	}
+	return a.readSettings()
+}
+
+// openToQueue is open for a verb that WHMCS sends and that is only queued: tables of an older version will do.
+func (a *app) openToQueue(ctx context.Context) error {
+	if err := a.connect(ctx); err != nil {
+		return err
+	}
+	if err := a.store.Opened().Schema.QueueErr(); err != nil {
+		return err
+	}
+	return a.readSettings()
+}
+
+func (a *app) readSettings() error {
 	settings, warnings, err := config.LoadSettings(a.store.Opened().Settings)
 	if err != nil {
 		return err

@@ -204,9 +204,6 @@ func (a Answer) Refusal(v Verb, service int64) error {
 		}
 		return WithHint(Errorf(ErrAdmin, "%s refused: %s; an administrator must look at its VM first", v, at), "puqkvm explain %d", service)
 	case Queued:
-		if a.Was.Phase() == PhaseTerminate {
-			return Errorf(ErrQueued, "service %d is being terminated already; cron goes on with it", service)
-		}
 		return Errorf(ErrQueued, "service %d is in hand already, at %s; cron goes on with it", service, a.Was)
 	}
 	return nil

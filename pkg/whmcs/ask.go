@@ -126,7 +126,7 @@ func (s *Store) decide(service int64, w kvm.Wish, a asked) (kvm.Answer, update, 
 	if err := answer.Refusal(w.Verb, service); err != nil && !anew {
 		return answer, none, err
 	}
-	if w.Verb == kvm.VerbCreate && d == kvm.Take { // which is more than a status: Create does it
+	if d == kvm.Take && (w.Verb == kvm.VerbCreate || w.Verb.Status() == "") { // an order is more than a status, and a start none
 		return answer, none, nil
 	}
 	if a.unproved && (d == kvm.Take || d == kvm.Note) && phase != kvm.PhaseRemove {

@@ -118,11 +118,19 @@ func (s *Store) orderable(ctx context.Context, id int64) (*kvm.Service, error) {
 	return sv, nil
 }
 
-// newOrder makes a new order of a row whose VM is gone. The UUIDs of former VMs stay: what was once this service's is never
+// newOrder is orderAnew with the columns that are there: a row that an older program has made has no others to clear.
+func (s *Store) newOrder() string {
+	if !s.notes() {
+		return orderAnew
+	}
+	return orderAnew + `, vm_cluster = '', template = 0, next_status = ''`
+}
+
+// orderAnew makes a new order of a row whose VM is gone. The UUIDs of former VMs stay: what was once this service's is never
 // a foreign VM.
-const newOrder = `UPDATE puqProxmoxKVM_vm_info SET vm_id = ?, vm_name = ?, vm_status = ?, server_id = ?, status_since = UTC_TIMESTAMP(6), queued_at = UTC_TIMESTAMP(6),
-	vm_node = '', vm_uuid = '', vm_net0_mac = NULL, vm_cluster = '', template = 0, clone_sent = 0, migrate_target = '', disk_slot = '', password_set = 0,
-	task_kind = '', task_upid = '', message = NULL, alerted = 0, next_status = ''`
+const orderAnew = `UPDATE puqProxmoxKVM_vm_info SET vm_id = ?, vm_name = ?, vm_status = ?, server_id = ?, status_since = UTC_TIMESTAMP(6), queued_at = UTC_TIMESTAMP(6),
+	vm_node = '', vm_uuid = '', vm_net0_mac = NULL, clone_sent = 0, migrate_target = '', disk_slot = '', password_set = 0,
+	task_kind = '', task_upid = '', message = NULL, alerted = 0`
 
 // insertOrder writes the order: reservation, row, domain, mail.
 func (s *Store) insertOrder(ctx context.Context, tx *sql.Tx, sv *kvm.Service, welcome *kvm.Mail) error {
@@ -133,10 +141,10 @@ func (s *Store) insertOrder(ctx context.Context, tx *sql.Tx, sv *kvm.Service, we
 	args := []any{sv.Row.VMID, sv.Row.Name, string(kvm.Creation), sv.Row.ServerID, sv.ID}
 	switch sv.Row.Status {
 	case kvm.Remove:
-		query = newOrder + `, suspended = 0 WHERE service_id = ? AND vm_status = ? AND (claim_owner IS NULL OR claim_until IS NULL OR claim_until < UTC_TIMESTAMP(6))`
+		query = s.newOrder() + `, suspended = 0 WHERE service_id = ? AND vm_status = ? AND (claim_owner IS NULL OR claim_until IS NULL OR claim_until < UTC_TIMESTAMP(6))`
 		args = append(args, string(kvm.Remove))
 	case kvm.RDRemoved: // the holder of the claim orders; it has it from here on no more
-		query = newOrder + `, claim_owner = NULL, claim_until = NULL WHERE service_id = ? AND vm_status = ? AND claim_owner = ? AND SUBSTRING_INDEX(next_status, ',', 1) <> 'terminate'`
+		query = s.newOrder() + `, claim_owner = NULL, claim_until = NULL WHERE service_id = ? AND vm_status = ? AND claim_owner = ? AND SUBSTRING_INDEX(next_status, ',', 1) <> 'terminate'`
 		args = append(args, string(kvm.RDRemoved), sv.Row.Owner)
 	}
 	res, err := tx.ExecContext(ctx, query, args...)

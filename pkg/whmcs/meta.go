@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -53,6 +54,15 @@ func (st SchemaState) Err() error {
 		err = kvm.Errorf(kvm.ErrAdmin, "missing in puqkvm's tables: %s", strings.Join(st.Missing, ", "))
 	}
 	return kvm.WithHint(err, "puqkvm db migrate")
+}
+
+// QueueErr is Err for who only queues what WHMCS asks for: WHMCS does not ask twice, so that must work between a new program
+// and its migration.
+func (st SchemaState) QueueErr() error {
+	if st.Have > 0 && st.Have < st.Want && !slices.ContainsFunc(st.Missing, func(name string) bool { return !slices.Contains(sinceVersion2[:], name) }) {
+		return nil
+	}
+	return st.Err()
 }
 
 // SchemaState looks at our tables as they are now.

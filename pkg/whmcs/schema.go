@@ -8,6 +8,9 @@ import (
 // schemaVersion is raised with every change of ownSchema, so that an older database is told from a newer one.
 const schemaVersion = 2
 
+// sinceVersion2 is what tables of version 1 lack and queueing does without.
+var sinceVersion2 = [...]string{"puqProxmoxKVM_vm_info.vm_cluster", "puqProxmoxKVM_vm_info.next_status", "puqProxmoxKVM_vm_info.template", "puq_proxmox_kvm_backups"}
+
 // Character sets of text columns: ours are utf8mb4; ids, addresses and tokens are ascii and compare byte by byte, JSON
 // documents compare byte by byte too.
 const (
