@@ -199,9 +199,6 @@ func (a Answer) Refusal(v Verb, service int64) error {
 		}
 		return WithHint(Errorf(ErrRefused, "%s refused: %s", v, at), "puqkvm explain %d", service)
 	case Admin:
-		if a.Was == ErrorTerminate && v == VerbCreate {
-			return WithHint(Errorf(ErrAdmin, "service %d could not be terminated; an administrator must look at its VM first", service), "puqkvm explain %d", service)
-		}
 		return WithHint(Errorf(ErrAdmin, "%s refused: %s; an administrator must look at its VM first", v, at), "puqkvm explain %d", service)
 	case Queued:
 		return Errorf(ErrQueued, "service %d is in hand already, at %s; cron goes on with it", service, a.Was)
