@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
@@ -112,4 +113,17 @@ func (l *Lifecycle) settle(ctx context.Context, c Cluster, s *kvm.Service) error
 		return nil
 	}
 	return err
+}
+
+// settled is settle for what goes on to touch vm: the wait may have been long, so after one the VM is proved anew. Tasks of
+// kinds are left to the caller.
+func (l *Lifecycle) settled(ctx context.Context, c Cluster, s *kvm.Service, vm kvm.Owned, kinds ...string) (kvm.Owned, error) {
+	if s.Row.TaskUPID == "" || slices.Contains(kinds, s.Row.TaskKind) {
+		return vm, nil
+	}
+	if err := l.settle(ctx, c, s); err != nil {
+		return vm, err
+	}
+	_, vm, err := l.look(ctx, s)
+	return vm, err
 }

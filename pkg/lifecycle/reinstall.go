@@ -95,7 +95,7 @@ func (l *Lifecycle) removeSnapshots(ctx context.Context, s *kvm.Service) (pipeli
 	if gone {
 		return skip(noVM)
 	}
-	if err := l.settle(ctx, c, s); err != nil {
+	if vm, err = l.settled(ctx, c, s, vm); err != nil {
 		return pipeline.Result{}, err
 	}
 	list, err := c.Snapshots(ctx, vm)

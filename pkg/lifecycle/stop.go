@@ -24,13 +24,8 @@ func (l *Lifecycle) stopVM(ctx context.Context, s *kvm.Service) (pipeline.Result
 	if err != nil {
 		return pipeline.Result{}, err
 	}
-	if open := s.Row.TaskKind; open != "" && open != taskShutdown && open != taskStop {
-		if err := l.settle(ctx, c, s); err != nil {
-			return pipeline.Result{}, err
-		}
-		if _, vm, err = l.look(ctx, s); err != nil {
-			return pipeline.Result{}, err
-		}
+	if vm, err = l.settled(ctx, c, s, vm, taskShutdown, taskStop); err != nil {
+		return pipeline.Result{}, err
 	}
 	stopped, err := l.halt(ctx, c, s, vm)
 	if err == nil && !stopped {
@@ -39,7 +34,8 @@ func (l *Lifecycle) stopVM(ctx context.Context, s *kvm.Service) (pipeline.Result
 	return pipeline.Result{}, err
 }
 
-// halt stops the VM, and says whether there was anything to do. What counts is the power state, not the end of a task.
+// halt stops the VM, and says whether there was anything to do. What counts is the power state, not the end of a task. It
+// may take minutes: who goes on to destroy proves the VM anew.
 func (l *Lifecycle) halt(ctx context.Context, c Cluster, s *kvm.Service, vm kvm.Owned) (stopped bool, err error) {
 	power, lock, err := c.Power(ctx, vm)
 	if err == nil {
@@ -75,6 +71,10 @@ func (l *Lifecycle) halt(ctx context.Context, c Cluster, s *kvm.Service, vm kvm.
 		}
 	}
 	if s.Row.TaskKind != taskStop {
+		// The guest had its time, and in that the VMID may have become another VM's.
+		if _, vm, err = l.look(ctx, s); err != nil {
+			return false, err
+		}
 		err = l.begin(ctx, s, taskStop, func(ctx context.Context) (kvm.UPID, error) { return c.Stop(ctx, vm) })
 		if err != nil && !errors.Is(err, kvm.ErrState) {
 			return false, err

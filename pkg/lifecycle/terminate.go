@@ -67,13 +67,8 @@ func (l *Lifecycle) stopToDestroy(ctx context.Context, s *kvm.Service) (pipeline
 		tell(ctx, "there is no VM, vmid: %d", s.Row.VMID)
 		return skip(noVM)
 	}
-	if open := s.Row.TaskKind; open != "" && open != taskShutdown && open != taskStop {
-		if err := l.settle(ctx, c, s); err != nil {
-			return pipeline.Result{}, err
-		}
-		if _, vm, err = l.look(ctx, s); err != nil {
-			return pipeline.Result{}, err
-		}
+	if vm, err = l.settled(ctx, c, s, vm, taskShutdown, taskStop); err != nil {
+		return pipeline.Result{}, err
 	}
 	if lock := vm.VM().Lock; lock != "" {
 		return pipeline.Result{Wait: fmt.Sprintf("VM %d: locked by Proxmox (%s)", s.Row.VMID, lock)}, nil
