@@ -135,16 +135,23 @@ func (l *Lifecycle) look(ctx context.Context, s *kvm.Service) (Cluster, kvm.Owne
 }
 
 // read locates the VM and reads its configuration. The node on the row is tried first; the cluster is asked when the VM
-// is not there any more.
+// is not there any more, or when the node is silent or no more: the VM may have been brought to another one.
 func (l *Lifecycle) read(ctx context.Context, c Cluster, s *kvm.Service) (*kvm.VM, error) {
+	var silent error
 	if s.Row.Node != "" {
 		vm, err := c.VM(ctx, s.Row.Node, s.Row.VMID)
-		if !errors.Is(err, kvm.ErrNotHere) {
+		switch {
+		case errors.Is(err, kvm.ErrUnreachable), errors.Is(err, kvm.ErrPermanent):
+			silent = err
+		case !errors.Is(err, kvm.ErrNotHere):
 			return vm, err
 		}
 	}
 	place, found, err := c.Place(ctx, s.Row.VMID)
-	if err != nil {
+	switch {
+	case silent != nil && (err != nil || found && place.Node == s.Row.Node):
+		return nil, silent
+	case err != nil:
 		return nil, err
 	}
 	if !found {
