@@ -102,6 +102,9 @@ func (l *Lifecycle) sendClone(ctx context.Context, c Cluster, s *kvm.Service) er
 	if r.Full {
 		r.Storage = s.Package.System.Storage
 	}
+	if err := l.nameCluster(ctx, c, s); err != nil {
+		return l.freeSlot(ctx, s, err)
+	}
 	s.Row.CloneSent, s.Row.Node = true, ""
 	if err := l.Store.Save(ctx, s); err != nil {
 		return err
@@ -185,8 +188,8 @@ func (l *Lifecycle) adoptClone(ctx context.Context, c Cluster, s *kvm.Service, v
 	return pipeline.Result{}, nil
 }
 
-// nameCluster stores which cluster s's VM, which has just been seen, is in: a later proof of its absence must come from that
-// one. A token that may not ask leaves it open.
+// nameCluster notes which cluster s's VM, which has just been seen or is about to be made, is in: a later proof of its
+// absence must come from that one. A token that may not ask leaves it open.
 func (l *Lifecycle) nameCluster(ctx context.Context, c Cluster, s *kvm.Service) error {
 	name, err := c.ClusterName(ctx)
 	if err == nil {

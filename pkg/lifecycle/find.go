@@ -12,7 +12,8 @@ import (
 )
 
 // cloneDoubt is how long a clone request without an answer may still be on its way inside of Proxmox: its proxy hands
-// nothing on for longer than 30 s.
+// nothing on for longer than 30 s. What a node that has hung for minutes makes even later is a VM that nobody starts, with
+// our mark on it, under a VMID that rests.
 const cloneDoubt = 40 * time.Second
 
 // find is observe for what destroys: the VM with its proof, or gone = it is proved that the service has none. Everything
@@ -36,10 +37,17 @@ func (l *Lifecycle) find(ctx context.Context, s *kvm.Service) (c Cluster, vm kvm
 		}
 	}
 	_, vm, err = l.observe(ctx, s)
-	if errors.Is(err, kvm.ErrNotHere) {
+	switch {
+	case errors.Is(err, kvm.ErrNotHere):
 		gone, absentErr := l.absent(ctx, c, s)
 		if gone || absentErr != nil {
 			return c, kvm.Owned{}, gone, absentErr
+		}
+	case errors.Is(err, kvm.ErrForeign): // which a cluster that is not the VM's own cannot say
+		if strange := l.home(ctx, c, s); strange != nil && !errors.Is(strange, kvm.ErrDenied) {
+			err = strange
+		} else if kvm.Hint(err) == "" {
+			err = kvm.WithHint(err, "look for the service's own VM in Proxmox; when it is gone: puqkvm vm forget %d", s.ID)
 		}
 	}
 	return c, vm, false, err
@@ -48,38 +56,58 @@ func (l *Lifecycle) find(ctx context.Context, s *kvm.Service) (c Cluster, vm kvm
 // absent says whether it is proved that the cluster has no guest of the row's VMID: it is the cluster that the VM was made
 // in, it is quorate, and nextid, which sees all guests whatever the token may see, calls the VMID free.
 func (l *Lifecycle) absent(ctx context.Context, c Cluster, s *kvm.Service) (bool, error) {
+	free, err := c.Free(ctx, s.Row.VMID)
+	if err != nil {
+		return false, err
+	}
+	// Asked last: where the node that we talked to has died meanwhile, it is the next one's standing that counts.
+	if err := l.home(ctx, c, s); err != nil {
+		return false, err
+	}
+	if free && s.Row.Cluster == "" {
+		return false, kvm.WithHint(kvm.Errorf(kvm.ErrAdmin, "VM %d is not here, and which cluster it was made in is not stored: whether it is gone is not known", s.Row.VMID),
+			"look for it in Proxmox; when it is gone: puqkvm vm forget %d", s.ID)
+	}
+	return free, nil
+}
+
+// home is an error unless c is, as far as is known, the cluster that s's VM was made in, and quorate: what it says of a VM
+// proves nothing else.
+func (l *Lifecycle) home(ctx context.Context, c Cluster, s *kvm.Service) error {
 	st, err := c.Standing(ctx)
 	switch {
 	case err != nil:
-		return false, err
+		return err
 	case s.Row.Cluster != "" && st.Cluster != s.Row.Cluster:
-		return false, kvm.WithHint(kvm.Errorf(kvm.ErrAdmin, "VM %d was made in the cluster %q, and WHMCS server %d leads to %q: whether the VM is gone is not known", s.Row.VMID, s.Row.Cluster, s.Row.ServerID, st.Cluster),
+		return kvm.WithHint(kvm.Errorf(kvm.ErrAdmin, "VM %d was made in the cluster %q, and WHMCS server %d leads to %q: whether the VM is gone is not known", s.Row.VMID, s.Row.Cluster, s.Row.ServerID, st.Cluster),
 			"give WHMCS server %d its former address again, or, when that cluster is no more: puqkvm vm forget %d", s.Row.ServerID, s.ID)
 	case !st.Quorate:
-		return false, kvm.Errorf(kvm.ErrUnreachable, "the cluster %q has no quorum: whether VM %d is gone is not known", st.Cluster, s.Row.VMID)
+		return kvm.Errorf(kvm.ErrUnreachable, "the cluster %q has no quorum: whether VM %d is gone is not known", st.Cluster, s.Row.VMID)
 	}
-	return c.Free(ctx, s.Row.VMID)
+	return nil
+}
+
+// findLate is find that gives a clone which was sent and never seen the time to appear: the request may have got no answer
+// because it still waits for its turn.
+func (l *Lifecycle) findLate(ctx context.Context, s *kvm.Service) (vm kvm.Owned, gone bool, err error) {
+	_, vm, gone, err = l.find(ctx, s)
+	if gone && err == nil && s.Row.UUID == "" && s.Row.CloneSent {
+		if err := pipeline.Waiting(ctx, func() error { return l.Clock.Sleep(ctx, cloneDoubt) }); err != nil {
+			return vm, false, err
+		}
+		_, vm, gone, err = l.find(ctx, s)
+	}
+	return vm, gone, err
 }
 
 // resolveClone finds out what became of a clone that was sent and never seen through. Ours is taken over: its UUID is
-// stored. gone = none of ours came to be.
+// stored. gone = none of ours is there.
 func (l *Lifecycle) resolveClone(ctx context.Context, c Cluster, s *kvm.Service) (gone bool, err error) {
-	known := s.Row.TaskUPID != "" && s.Row.TaskKind == taskClone
-	if known {
-		// How it ended is seen by what is there.
-		if err := l.follow(ctx, c, s, taskClone, l.Settings.Wait); err != nil && !errors.Is(err, kvm.ErrTaskFailed) && !errors.Is(err, kvm.ErrUnknown) {
-			return false, err
-		}
+	// How its task ended, if it is known, is seen by what is there.
+	if err := l.follow(ctx, c, s, taskClone, l.Settings.Wait); err != nil && !errors.Is(err, kvm.ErrTaskFailed) && !errors.Is(err, kvm.ErrUnknown) {
+		return false, err
 	}
-	gone, err = l.absent(ctx, c, s)
-	if gone && err == nil && !known {
-		// The request may have got no answer because it still waits for its turn: then it is seen a little later.
-		if err := pipeline.Waiting(ctx, func() error { return l.Clock.Sleep(ctx, cloneDoubt) }); err != nil {
-			return false, err
-		}
-		gone, err = l.absent(ctx, c, s)
-	}
-	if gone || err != nil {
+	if gone, err = l.absent(ctx, c, s); gone || err != nil {
 		return gone, err
 	}
 	vm, err := l.readClone(ctx, c, s)

@@ -96,7 +96,7 @@ func (l *Lifecycle) destroyVM(ctx context.Context, s *kvm.Service) (pipeline.Res
 		return pipeline.Result{}, err
 	}
 	s.Seen = nil
-	_, vm, gone, err := l.find(ctx, s)
+	vm, gone, err := l.findLate(ctx, s)
 	switch {
 	case err != nil:
 		return pipeline.Result{}, err
