@@ -145,7 +145,7 @@ type (
 		DeleteSnapshot(ctx context.Context, vm kvm.Owned, name string) (kvm.UPID, error)
 		// BackupStorages are those of node that may hold backups.
 		BackupStorages(ctx context.Context, node string) ([]kvm.Storage, error)
-		// Inside reads which VM b is of, and sets its UUID.
+		// Inside reads which VM b is of, and sets its UUID; kvm.ErrNotFound when b.Node sees no such volume.
 		Inside(ctx context.Context, b *kvm.Backup) error
 		// DeleteBackup removes the volume; one that is gone is fine.
 		DeleteBackup(ctx context.Context, b kvm.OwnedBackup) (kvm.UPID, error)

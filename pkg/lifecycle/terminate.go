@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/pipeline"
@@ -184,16 +186,12 @@ func (l *Lifecycle) removeBackups(ctx context.Context, s *kvm.Service) (pipeline
 }
 
 func (l *Lifecycle) removeBackup(ctx context.Context, c Cluster, s *kvm.Service, b kvm.Backup) (removed bool, err error) {
-	node, err := l.anyNode(ctx, c, b.Storage)
-	if err != nil {
+	found, err := l.findBackup(ctx, c, &b)
+	switch {
+	case err != nil:
 		return false, err
-	}
-	b.Node = node
-	if err := c.Inside(ctx, &b); err != nil {
-		if errors.Is(err, kvm.ErrNotFound) {
-			return true, l.Store.ForgetBackup(ctx, s.ID, b)
-		}
-		return false, err
+	case !found:
+		return true, l.Store.ForgetBackup(ctx, s.ID, b)
 	}
 	mine, err := kvm.ProveBackup(&b, &s.Row)
 	if err != nil {
@@ -212,27 +210,52 @@ func (l *Lifecycle) removeBackup(ctx context.Context, c Cluster, s *kvm.Service,
 	return true, l.Store.ForgetBackup(ctx, s.ID, b)
 }
 
-// anyNode is an online node that sees the storage.
-func (l *Lifecycle) anyNode(ctx context.Context, c Cluster, storage string) (string, error) {
+// findBackup reads which VM b is of, at a node that sees it. A backup is not found only where a storage that nodes share
+// says so, or each node's own: the journal does not say which node's it is.
+func (l *Lifecycle) findBackup(ctx context.Context, c Cluster, b *kvm.Backup) (found bool, err error) {
 	nodes, err := c.Nodes(ctx)
 	if err != nil {
-		return "", err
+		return false, err
 	}
+	var missing []string // nodes that could not be asked
+	asked := false
 	for _, n := range nodes {
 		if !n.Online {
+			missing = append(missing, n.Name)
 			continue
 		}
 		stores, err := c.BackupStorages(ctx, n.Name)
 		if err != nil {
-			return "", err
+			return false, err
 		}
-		for _, st := range stores {
-			if st.Name == storage && st.Active {
-				return n.Name, nil
-			}
+		i := slices.IndexFunc(stores, func(st kvm.Storage) bool { return st.Name == b.Storage })
+		if i < 0 {
+			continue
+		}
+		if !stores[i].Active {
+			missing = append(missing, n.Name)
+			continue
+		}
+		b.Node, asked = n.Name, true
+		err = c.Inside(ctx, b)
+		if !errors.Is(err, kvm.ErrNotFound) {
+			return err == nil, err
+		}
+		if stores[i].Shared {
+			return false, nil
 		}
 	}
-	return "", kvm.Errorf(kvm.ErrUnreachable, "no online node has the backup storage %s", storage)
+	if !asked || len(missing) > 0 {
+		return false, kvm.Errorf(kvm.ErrUnreachable, "the backup %s: no node that is online has an active storage %s with it (not asked: %s)", b.Volume, b.Storage, orNone(missing))
+	}
+	return false, nil
+}
+
+func orNone(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
 }
 
 // cleanUp forgets the service's VM. Its status moves with all that belongs to it.

@@ -49,7 +49,7 @@ func (c *Client) Backups(ctx context.Context, node, storage string, vmid int) ([
 }
 
 // Inside reads the configuration in the backup and sets b.UUID, which stays "" where it has none, and with every error:
-// kvm.ErrPermanent where the volume is gone.
+// kvm.ErrNotFound where b.Node sees no such volume.
 func (c *Client) Inside(ctx context.Context, b *kvm.Backup) error {
 	b.UUID = ""
 	var config text
@@ -57,7 +57,11 @@ func (c *Client) Inside(ctx context.Context, b *kvm.Backup) error {
 	if err == nil {
 		b.UUID, err = archivedUUID(string(config))
 	}
-	if err != nil {
+	var e *Error
+	switch {
+	case errors.As(err, &e) && goneVolume.MatchString(e.text()):
+		return kvm.Errorf(kvm.ErrNotFound, "there is no backup %s on %s", b.Volume, b.Node)
+	case err != nil:
 		return fmt.Errorf("reading the configuration in the backup %s: %w", b.Volume, err)
 	}
 	return nil

@@ -106,7 +106,7 @@ func TestInside(t *testing.T) {
 		"nothing":      {`null`, "", nil, true},
 		"an object":    {`{"smbios1":"uuid=` + testUUID + `"}`, "", kvm.ErrUnreachable, true},
 		"two UUIDs":    {`"smbios1: uuid=` + testUUID + `\nsmbios1: uuid=86c5cc9f-ec8f-48e1-a587-87fd8616737e\n"`, "", nil, true},
-		"gone":         {"500 volume 'local:backup/a' does not exist", "", kvm.ErrPermanent, true},
+		"gone":         {"500 volume 'local:backup/a' does not exist", "", kvm.ErrNotFound, true},
 		"encrypted":    {"500 can't decode manifest", "", nil, true},
 		"not for us":   {"403 Permission check failed", "", kvm.ErrDenied, true},
 		"not answered": {"595 No route to host", "", kvm.ErrUnreachable, true},

@@ -348,7 +348,7 @@ func TestBackupsOnASimulatedCluster(t *testing.T) {
 		protect("0")
 		is(t, "good", ended(c.DeleteBackup(ctx, own)), nil)
 		is(t, "gone already", ended(c.DeleteBackup(ctx, own)), nil)
-		is(t, "inside one that is gone", c.Inside(ctx, &again), kvm.ErrPermanent)
+		is(t, "inside one that is gone", c.Inside(ctx, &again), kvm.ErrNotFound)
 		if again.UUID != "" {
 			t.Errorf("the UUID of an earlier reading stayed: %s", again.UUID)
 		}

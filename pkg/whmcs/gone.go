@@ -48,7 +48,7 @@ func addressTexts(sv *kvm.Service) string {
 	return strings.Join(list, ", ")
 }
 
-// freeAll gives back what a VM that is gone has held: addresses, slots, the journal of its backups, and its VMID, which rests.
+// freeAll gives back what a VM that is gone has held: addresses, slots, and its VMID, which rests.
 func freeAll(ctx context.Context, tx *sql.Tx, sv *kvm.Service, rest time.Duration) error {
 	for _, query := range []string{
 		`DELETE FROM puq_proxmox_kvm_addresses WHERE service_id = ? AND state IN ('claimed', 'leaving')`,
