@@ -13,7 +13,7 @@
 // [Cluster.ServeControl].
 //
 // What is not here answers 501, as an unknown path does: the console's websocket and the monitor, uploads, changes of
-// storages, users and roles, backup schedules, replication, high availability (no VM is under it), containers. A call that is here refuses
+// storages, users and roles, backup schedules, replication, high availability (no VM is under it), containers (but for their VMIDs and rows in the cluster's list). A call that is here refuses
 // what it cannot do with a 500 that says so: giving a disk to another VM, imports by path.
 //
 // Disks have no bytes. [Cluster.WriteDisk] marks one, and clones, snapshots, backups, moves and restores carry the mark, so

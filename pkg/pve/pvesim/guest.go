@@ -20,6 +20,8 @@ type VM struct {
 	Memory    int    // MiB; 0 means 512
 	Bridge    string // of net0; empty means vmbr0
 	Running   bool
+	// Container makes it an LXC container, which has its VMID and its row in the cluster's list; no call is about it.
+	Container bool
 	// Config adds options as they stand in the file, or replaces the above.
 	Config map[string]string
 }
@@ -69,6 +71,7 @@ func (c *Cluster) place(v VM) (*vm, error) {
 		return s
 	}
 	m := newVM(v.VMID, v.Node)
+	m.container = v.Container
 	m.born = c.now
 	m.conf = map[string]string{
 		"cores": fmt.Sprint(max(1, v.Cores)), "memory": fmt.Sprint(v.Memory), "ostype": "l26", "scsihw": "virtio-scsi-pci",

@@ -100,6 +100,9 @@ func (r *request) resources() (any, error) {
 // vmRow is a VM in the cluster's list: its node and lock are those of the file system, the rest is what pvestatd said.
 func (c *Cluster) vmRow(m *vm) object {
 	row := object{"id": fmt.Sprintf("qemu/%d", m.vmid), "type": "qemu", "vmid": m.vmid, "node": m.node, "status": "unknown"}
+	if m.container {
+		row["id"], row["type"] = fmt.Sprintf("lxc/%d", m.vmid), "lxc"
+	}
 	if l := m.conf["lock"]; l != "" {
 		row["lock"] = l
 	}
@@ -287,7 +290,7 @@ func (r *request) network() (any, error) {
 func (r *request) vmList() (any, error) {
 	rows := []object{}
 	for _, m := range r.c.sortedVMs() {
-		if m.node == r.str("node") && r.may(fmt.Sprintf("/vms/%d", m.vmid), "VM.Audit") {
+		if m.node == r.str("node") && !m.container && r.may(fmt.Sprintf("/vms/%d", m.vmid), "VM.Audit") {
 			rows = append(rows, r.c.status(m, false))
 		}
 	}

@@ -19,13 +19,15 @@ type vm struct {
 	pending map[string]change
 	pool    string
 	running bool
-	paused  bool
-	since   time.Time         // when it was started
-	pid     int               // of QEMU
-	ci      map[string]string // the cloud-init keys as the drive was made of them, while it runs
-	deaf    bool              // the guest does not react to a shutdown
-	stat    *stat             // as pvestatd told the cluster last; nil: not yet
-	born    time.Time         // when it was made
+	// container: it is an LXC container, of which only the VMID and the row in the cluster's list are here.
+	container bool
+	paused    bool
+	since     time.Time         // when it was started
+	pid       int               // of QEMU
+	ci        map[string]string // the cloud-init keys as the drive was made of them, while it runs
+	deaf      bool              // the guest does not react to a shutdown
+	stat      *stat             // as pvestatd told the cluster last; nil: not yet
+	born      time.Time         // when it was made
 
 	snapshots map[string]*snapshot
 	guest     *Guest            // nil: nothing answers in it
@@ -125,7 +127,7 @@ func (r *request) lookup() (*vm, error) {
 
 func (c *Cluster) onNode(vmid int, node string) (*vm, error) {
 	m := c.vms[vmid]
-	if m == nil || m.node != node {
+	if m == nil || m.node != node || m.container {
 		return nil, failure("Configuration file 'nodes/%s/qemu-server/%d.conf' does not exist", node, vmid)
 	}
 	return m, nil
