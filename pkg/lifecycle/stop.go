@@ -35,7 +35,7 @@ func (l *Lifecycle) stopVM(ctx context.Context, s *kvm.Service) (pipeline.Result
 }
 
 // halt stops the VM, and says whether there was anything to do. What counts is the power state, not the end of a task. It
-// may take minutes: who goes on to destroy proves the VM anew.
+// may take minutes, so that at its end it proves anew that what is stopped there is the service's VM.
 func (l *Lifecycle) halt(ctx context.Context, c Cluster, s *kvm.Service, vm kvm.Owned) (stopped bool, err error) {
 	power, lock, err := c.Power(ctx, vm)
 	if err == nil {
@@ -53,7 +53,11 @@ func (l *Lifecycle) halt(ctx context.Context, c Cluster, s *kvm.Service, vm kvm.
 	ended := func(power kvm.Power, err error) (bool, error) {
 		if err == nil && power == kvm.Stopped {
 			tell(ctx, "stopped after ~%ds", int(l.Clock.Now().Sub(began).Seconds()))
-			return true, l.endStop(ctx, s)
+			if err := l.endStop(ctx, s); err != nil {
+				return true, err
+			}
+			_, _, err = l.look(ctx, s)
+			return true, err
 		}
 		return false, err
 	}
