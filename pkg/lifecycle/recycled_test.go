@@ -184,7 +184,7 @@ func TestOurTaskIsTheProof(t *testing.T) {
 					lost.Remove()
 					given()
 					out = w.walk(id, 0)
-					if !errors.Is(out.Err, kvm.ErrForeign) && !errors.Is(out.Err, kvm.ErrNotHere) {
+					if !errors.Is(out.Err, kvm.ErrForeign) {
 						t.Errorf("%s: %v", what, out.Err)
 					}
 					w.kept(what, id)
