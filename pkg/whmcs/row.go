@@ -58,7 +58,7 @@ func writeRowFor(ctx context.Context, db execer, service int64, r *kvm.Row, to, 
 	if note != "" {
 		query += `, v.next_status = ` + restNoted
 	}
-	if note != "" || to == kvm.Ready && to != r.Status { // the run is over: the claim ends with it, also when the process dies right after
+	if note != "" || over(to) && to != r.Status { // the run is over: the claim ends with it, also when the process dies right after
 		query += `, v.claim_owner = NULL, v.claim_until = NULL, v.message = NULL`
 	}
 	for _, o := range others {
@@ -150,7 +150,7 @@ func (s *Store) write(ctx context.Context, sv *kvm.Service, to, note kvm.Status,
 		case unknownOutcome(err) && to != sv.Row.Status:
 			var status, owner sql.NullString
 			back := s.db.QueryRowContext(ctx, `SELECT vm_status, claim_owner FROM puqProxmoxKVM_vm_info WHERE service_id = ?`, sv.ID).Scan(&status, &owner)
-			if back == nil && status.String == string(to) && (owner.String == sv.Row.Owner || to == kvm.Ready || note != "") {
+			if back == nil && status.String == string(to) && (owner.String == sv.Row.Owner || over(to) || note != "") {
 				return nil
 			}
 		case !notWon(err) && !unknownOutcome(err):
@@ -204,7 +204,7 @@ func (s *Store) passing(ctx context.Context, sv *kvm.Service, to kvm.Status, sto
 }
 
 // Move stores the status to together with the intents and with what run says, when that is stored already, and ends the
-// open task. The claim ends where the status is ready: sv.Row.Owner is then "".
+// open task. The claim ends where the status is ready or remove: sv.Row.Owner is then "".
 func (s *Store) Move(ctx context.Context, sv *kvm.Service, to kvm.Status, run *kvm.Run) error {
 	var others []beside
 	if run != nil && run.ID != 0 {
@@ -225,9 +225,12 @@ func (s *Store) Move(ctx context.Context, sv *kvm.Service, to kvm.Status, run *k
 	return nil
 }
 
+// over says whether nothing is left to do at to. A claim that stayed on a row at remove would turn a new order away.
+func over(to kvm.Status) bool { return to == kvm.Ready || to == kvm.Remove }
+
 // moved is r at to, as writeRow has stored it.
 func moved(r *kvm.Row, to kvm.Status) {
-	if to == kvm.Ready && to != r.Status {
+	if over(to) && to != r.Status {
 		r.Owner = ""
 	}
 	r.Status = to
