@@ -21,16 +21,26 @@ type crashing struct {
 	name string
 	// prepare makes the scene, once a world.
 	prepare func(w *world)
-	// service makes what the order needs. It is no part of the run.
+	// service makes what the order needs: the service, and where it is about a VM that stands, an undisturbed Deploy and what
+	// has come to it since. It is no part of the run.
 	service func(w *world, id int64)
-	// order is the command that queues the work; the service's id follows. Cron does it.
+	// order is the command that queues the work; the service's id follows. Cron does it, in so many ticks.
 	order []string
+	ticks int
 	// settled is the status at which nothing is left to do.
 	settled kvm.Status
 	// mails is how many mails the customer gets.
 	mails int
-	// skips is how many rows have nothing to do, whatever the scene is.
+	// skips is how many rows of a tick have nothing to do, whatever the scene is.
 	skips int
+	// password: the guest gets one that WHMCS shows; else none is sent, and the one in WHMCS stays.
+	password bool
+	// gone: there is no VM at the end.
+	gone bool
+	// holds says what of the work is not as it must be, also where nothing was disturbed; nil = nothing more than end sees.
+	holds func(w *world, id int64, was identity) (wrong []string)
+	// sampled: of the calls that write, too, only some are killed, unless all is asked for.
+	sampled bool
 }
 
 // crashKind is a kind of disturbance.
@@ -98,20 +108,22 @@ func newCrashWorld(t *testing.T, p *crashing, clk clock.Clock, model *pvesim.Mod
 	w.tick() // the first start of a task is a statement more
 	w.tables = w.crashTables()
 	id := w.service()
-	for _, args := range w.commands(id) {
-		w.calls.begin(args[0], nil)
-		log := w.ok(args...)
+	was, log := w.identity(id), ""
+	for _, c := range w.commands(id) {
+		w.calls.begin(c.name, nil)
+		log = w.ok(c.args...)
 		if n := strings.Count(log, "(skip"); n > p.skips {
 			t.Fatalf("%s: %d rows have nothing to do, so nothing is proved of them\n%s", p.name, n, log)
 		}
 		w.points = append(w.points, w.calls.made()...)
 	}
+	w.calls.begin("", nil)
 	if st := w.status(id); st != p.settled {
-		t.Fatalf("%s: undisturbed, the service ends at %s: %s", p.name, st, w.message(id))
+		t.Fatalf("%s: undisturbed, the service ends at %s: %s\n%s", p.name, st, w.message(id), log)
 	}
 	var wrong []string
-	if w.want, wrong = w.end(w.tables, id); len(wrong) > 0 || w.sent(id) != p.mails {
-		t.Fatalf("%s: undisturbed, %v, %d mails", p.name, wrong, w.sent(id))
+	if w.want, wrong = w.end(id, was); len(wrong) > 0 || w.sent(id) != was.mails+p.mails {
+		t.Fatalf("%s: undisturbed, %v, %d mails\n%s", p.name, wrong, w.sent(id)-was.mails, log)
 	}
 	return w
 }
@@ -120,6 +132,7 @@ func newCrashWorld(t *testing.T, p *crashing, clk clock.Clock, model *pvesim.Mod
 func (w *crashWorld) service() int64 {
 	id := w.next
 	w.next++
+	w.calls.begin("", nil)
 	w.p.service(w.world, id)
 	w.sim.ResetRequests()
 	return id
@@ -136,19 +149,39 @@ func (w *crashWorld) sent(id int64) int {
 	return n
 }
 
-// commands are what does the service's work: the order, and a tick.
-func (w *crashWorld) commands(id int64) [][]string {
-	return [][]string{append(slices.Clone(w.p.order), strconv.FormatInt(id, 10)), {"cron", "--force"}}
+// work is a command of a service's work; each of several ticks has a name of its own.
+type work struct {
+	name string
+	args []string
 }
 
-// strike runs a command with a trouble where fits says so. reached = it came to that.
-func (w *crashWorld) strike(args []string, kind crashKind, fits func(p point, count int) bool) (reached bool, problem string) {
+// commands are what does the service's work: the order, and ticks.
+func (w *crashWorld) commands(id int64) []work {
+	list := []work{{w.p.order[0], append(slices.Clone(w.p.order), strconv.FormatInt(id, 10))}, {"cron", []string{"cron", "--force"}}}
+	for n := 2; n <= w.p.ticks; n++ {
+		list = append(list, work{fmt.Sprintf("cron %d", n), []string{"cron", "--force"}})
+	}
+	return list
+}
+
+// again gives an order again, as one does who saw it fail. What is in hand already may be refused.
+func (w *crashWorld) again(id int64, args []string) (wrong []string) {
+	w.t.Helper()
+	out, errs, code := w.run(args...)
+	if code == exitDone || code == exitQueued || code == exitRefused && w.status(id) != kvm.Ready {
+		return nil
+	}
+	return []string{fmt.Sprintf("the order, given again: exit %d\n%s%s", code, out, errs)}
+}
+
+// strike runs a command, called name, with a trouble where fits says so. reached = it came to that.
+func (w *crashWorld) strike(name string, args []string, kind crashKind, fits func(p point, count int) bool) (reached bool, problem string) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	held := newStop(w.t, "")
 	var seen atomic.Bool
-	w.calls.begin(args[0], func(call context.Context, stage pvesim.Stage, p point, count int) bool {
+	w.calls.begin(name, func(call context.Context, stage pvesim.Stage, p point, count int) bool {
 		if stage != kind.stage() || !fits(p, count) {
 			return false
 		}
@@ -202,20 +235,30 @@ type crashResult struct {
 func (w *crashWorld) crash(c crash) (res crashResult) {
 	w.t.Helper()
 	id := w.service()
-	before := w.others(w.tables, id, 0)
+	was := w.identity(id)
+	before := w.others(w.tables, id, was.vmid)
+	left := w.p.ticks // that the work may still need
+	early := func(when string) {
+		for _, text := range w.early(id, was) {
+			res.wrong = append(res.wrong, when+": "+text)
+		}
+	}
 	w.traceless.Store(c.traceless)
 	defer w.traceless.Store(false)
-	for _, args := range w.commands(id) {
-		if args[0] != c.at.command {
-			w.ok(args...)
+	for i, cmd := range w.commands(id) {
+		if cmd.name != c.at.command {
+			w.ok(cmd.args...)
 			continue
 		}
 		var problem string
-		if res.reached, problem = w.strike(args, c.kind, func(p point, _ int) bool { return p.key() == c.at.key() }); problem != "" {
+		if res.reached, problem = w.strike(cmd.name, cmd.args, c.kind, func(p point, _ int) bool { return p.key() == c.at.key() }); problem != "" {
 			res.wrong = append(res.wrong, problem)
 		}
-		if args[0] != "cron" {
-			w.ok(args...) // who sees the order fail gives it again
+		early("after the trouble")
+		if i == 0 {
+			res.wrong = append(res.wrong, w.again(id, cmd.args)...)
+		} else {
+			left -= i - 1
 		}
 		break
 	}
@@ -225,7 +268,7 @@ func (w *crashWorld) crash(c crash) (res crashResult) {
 	mailed := c.at.side == toAPI && c.kind.stage() == pvesim.Done
 	if c.then != "" {
 		var mail atomic.Bool
-		if _, problem := w.strike([]string{"cron", "--force"}, c.then, func(p point, count int) bool {
+		if _, problem := w.strike("cron", []string{"cron", "--force"}, c.then, func(p point, count int) bool {
 			if count == c.thenAt && p.side == toAPI {
 				mail.Store(true)
 			}
@@ -233,6 +276,7 @@ func (w *crashWorld) crash(c crash) (res crashResult) {
 		}); problem != "" {
 			res.wrong = append(res.wrong, problem)
 		}
+		early("after the second trouble")
 		mailed = mailed || mail.Load()
 	}
 	for ; res.ticks < settleLimit && !w.done(id); res.ticks++ {
@@ -243,20 +287,21 @@ func (w *crashWorld) crash(c crash) (res crashResult) {
 		if code != exitDone {
 			res.wrong = append(res.wrong, fmt.Sprintf("the tick after it: exit %d\n%s%s", code, out, errs))
 		}
-		if st := w.status(id); res.ticks == 0 && c.kind.kills() && w.instant && st != w.p.settled {
-			res.wrong = append(res.wrong, fmt.Sprintf("the next tick does not go on at once, it leaves it at %s: %s", st, w.message(id)))
+		early(fmt.Sprintf("after tick %d", res.ticks+1))
+		if st := w.status(id); res.ticks == left-1 && c.kind.kills() && w.instant && st != w.p.settled {
+			res.wrong = append(res.wrong, fmt.Sprintf("the %d next ticks do not go on at once, they leave it at %s: %s", left, st, w.message(id)))
 		}
 	}
 	if st := w.status(id); st != w.p.settled {
 		res.wrong = append(res.wrong, fmt.Sprintf("after %d ticks it is at %s: %s", res.ticks, st, w.message(id)))
 	} else {
-		lines, wrong := w.end(w.tables, id)
+		lines, wrong := w.end(id, was)
 		res.wrong = append(append(res.wrong, wrong...), changed(w.want, lines)...)
 	}
-	if n := w.sent(id); n != w.p.mails && (n != w.p.mails+1 || !mailed || !c.traceless) {
+	if n := w.sent(id) - was.mails; n != w.p.mails && (n != w.p.mails+1 || !mailed || !c.traceless) {
 		res.wrong = append(res.wrong, fmt.Sprintf("%d mails", n))
 	}
-	res.wrong = append(res.wrong, changed(before, w.others(w.tables, id, w.vmid(id)))...)
+	res.wrong = append(res.wrong, changed(before, w.others(w.tables, id, was.vmid, w.vmid(id)))...)
 	return res
 }
 

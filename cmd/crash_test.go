@@ -11,9 +11,7 @@ import (
 	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/clock"
-	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/pve/pvesim"
-	"github.com/puqkvm/puqkvm/pkg/whmcs/whmcstest"
 )
 
 // seed is of a test that chooses at random: PUQKVM_TEST_SEED, or a new one.
@@ -30,51 +28,11 @@ func seed(t *testing.T) uint64 {
 	return n
 }
 
-// crashTable are the pipelines that the crash test disturbs. One joins by a line.
-func crashTable() []*crashing {
-	return []*crashing{
-		// One row has nothing to do: no DNS provider is served yet.
-		{name: "Deploy", prepare: everyDeployRow, service: (*world).richService, order: []string{"create"}, settled: kvm.Ready, mails: 1, skips: 1},
-	}
-}
-
-// everyDeployRow makes each row of Deploy do something: a full clone, which goes on to another node, two disks with
-// limits, addresses of both families, and what the template's firewall must not leave to the VM.
-func everyDeployRow(w *world) {
-	w.t.Helper()
-	w.everyRow()
-	w.ok("product", "set", "1", "first_vmid=20000", "ipv4=2", "ipv6=1")
-	w.ok("ippool", "add", "--server", "1", "--gateway", "2001:db8::1/64", "--first", "2001:db8::10", "--last", "2001:db8::ffff")
-	const firewall = "/nodes/pve1/qemu/9000/firewall"
-	for _, call := range []struct {
-		method, path string
-		form         map[string]string
-	}{
-		{"POST", firewall + "/rules", map[string]string{"type": "in", "action": "ACCEPT", "enable": "1", "comment": "stale"}},
-		{"POST", firewall + "/ipset", map[string]string{"name": "old"}},
-		{"POST", firewall + "/ipset/old", map[string]string{"cidr": "198.51.100.0/24"}},
-		{"POST", firewall + "/ipset", map[string]string{"name": "ipfilter-net0"}},
-		{"POST", firewall + "/ipset/ipfilter-net0", map[string]string{"cidr": "198.51.100.7"}},
-		{"PUT", firewall + "/options", map[string]string{"policy_out": "REJECT", "radv": "1"}},
-		{"POST", "/nodes/pve1/qemu", map[string]string{"vmid": "20002", "name": "somebody-elses", "memory": "512", "smbios1": "uuid=5ad5ad5a-0000-4000-8000-00000000beef"}},
-	} {
-		if err := w.send(call.method, call.path, call.form); err != nil {
-			w.t.Fatal(err)
-		}
-	}
-}
-
-// richService is a service with all that a customer can give it.
-func (w *world) richService(id int64) {
-	w.t.Helper()
-	w.service(id)
-	w.db.AddCustomField(whmcstest.CustomField{ProductID: 1, Name: "SSH Key", ServiceID: id, Value: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKtJ0kX0bQb7q0vB0gq8nF2QmW8rJ4l5rM3cY9p1Zs7d ada@example.com"})
-}
-
 // TestCrash disturbs a service at every external call of its pipeline, in every way, and lets ticks go on: it ends as one
 // that nothing disturbs, and nothing else has changed. Without PUQKVM_SOAK, every call that writes is killed, before and
-// after its effect, and the rest is sampled by a printed seed (PUQKVM_TEST_SEED repeats it). PUQKVM_TEST_CRASH runs those
-// alone whose name begins with it.
+// after its effect, and the rest is sampled by a printed seed (PUQKVM_TEST_SEED repeats it); of the pipelines after Deploy, which is
+// the longest of them and shares their rows, the kills are sampled too. PUQKVM_TEST_CRASH runs those alone whose name begins
+// with it.
 func TestCrash(t *testing.T) {
 	first := seed(t)
 	for n, p := range crashTable() {
@@ -115,8 +73,11 @@ func crashAll(t *testing.T, p *crashing, random *rand.Rand, seed uint64) {
 	tally := &crashTally{runs: map[[3]string]int{}, violations: map[[3]string]int{}}
 	t.Run("all", func(t *testing.T) {
 		for _, room := range rooms {
-			room.crashes = chosen(points, room.kills, random)
-			const share = 2
+			room.crashes = chosen(points, room.kills, p.sampled, random)
+			share := 2
+			if len(room.crashes) < 50 {
+				share = 1 // a world costs more than they
+			}
 			for n := range share {
 				var mine []crash
 				for i := n; i < len(room.crashes); i += share {
@@ -132,7 +93,7 @@ func crashAll(t *testing.T, p *crashing, random *rand.Rand, seed uint64) {
 			}
 		}
 	})
-	t.Log("\n" + tally.table(points))
+	t.Log(p.name + "\n" + tally.table(points))
 }
 
 // crashesAWorld is how many services are disturbed in one world, whose addresses are not endless.
@@ -156,14 +117,20 @@ func crashEach(t *testing.T, p *crashing, room *crashRoom, list []crash, tally *
 }
 
 // chosen are the crashes of a room: all of them, or those of every run and a sample; and some of two troubles in two ticks.
-func chosen(points []point, kills bool, random *rand.Rand) []crash {
+// sampled: those of every run are a sample, too.
+func chosen(points []point, kills, sampled bool, random *rand.Rand) []crash {
 	kinds := []crashKind{failsBefore, failsAfter, cancels}
 	sample, pairs := 40, 10
 	if kills {
 		kinds, sample, pairs = []crashKind{killedBefore, killedAfter}, 8, 4
 	}
-	if soak() {
+	switch {
+	case soak() && sampled:
+		pairs = 20
+	case soak():
 		pairs = 200
+	case sampled:
+		sample, pairs = min(sample, 6), 2
 	}
 	var always, rest []crash
 	for _, at := range points {
@@ -184,6 +151,10 @@ func chosen(points []point, kills bool, random *rand.Rand) []crash {
 		}
 	}
 	random.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
+	if sampled && !soak() {
+		random.Shuffle(len(always), func(i, j int) { always[i], always[j] = always[j], always[i] })
+		always = always[:min(10, len(always))]
+	}
 	if !soak() {
 		rest = rest[:min(sample, len(rest))]
 	}
