@@ -106,7 +106,7 @@ type identity struct {
 	mails           int
 }
 
-func (w *crashWorld) identity(id int64) (was identity) {
+func (w *world) identity(id int64) (was identity) {
 	w.t.Helper()
 	was.mails = w.sent(id)
 	row := w.rows("SELECT vm_id, vm_uuid, COALESCE(vm_net0_mac, '') FROM puqProxmoxKVM_vm_info WHERE service_id = ?", id)
@@ -125,7 +125,7 @@ func (w *world) addresses(id int64) []string {
 }
 
 // early says what was freed, or reported gone, while the VM that the service had is there.
-func (w *crashWorld) early(id int64, was identity) (wrong []string) {
+func (w *world) early(id int64, was identity) (wrong []string) {
 	w.t.Helper()
 	if was.uuid == "" || !w.uuidExists(was.uuid) {
 		return nil

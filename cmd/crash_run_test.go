@@ -139,7 +139,7 @@ func (w *crashWorld) service() int64 {
 }
 
 // sent is how many mails the service's customer got.
-func (w *crashWorld) sent(id int64) int {
+func (w *world) sent(id int64) int {
 	n := 0
 	for _, m := range w.api.Mails() {
 		if m.ServiceID == id {
