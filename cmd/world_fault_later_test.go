@@ -265,9 +265,11 @@ func (c laterCell) quietly() bool {
 		c.tasks && (strings.HasSuffix(c.pattern, "/status/shutdown") || strings.HasSuffix(c.pattern, "/status/stop"))
 }
 
-// powered says whether text names the power state, which is all that is said of a forced stop whose task fails.
-func (c laterCell) powered(text string) bool {
-	return c.tasks && strings.HasSuffix(c.pattern, "/status/stop") && strings.HasSuffix(text, "does not stop (status: running)")
+// left says whether text names what a trouble with a task has left: the lock, or the power state, which is all that is said
+// of a forced stop whose task fails.
+func (c laterCell) left(text string) bool {
+	return c.tasks && (strings.HasSuffix(c.pattern, "/status/stop") && strings.HasSuffix(text, "does not stop (status: running)") ||
+		strings.HasSuffix(c.pattern, "/snapshot/{snapname}") && strings.HasSuffix(text, "locked by Proxmox (snapshot-delete)"))
 }
 
 // lasting says whether waiting cannot mend the trouble of c, so that a terminate gives up.
@@ -292,7 +294,7 @@ func (w *laterWorld) meet(c laterCell) {
 		log = w.tick()
 		text, st := w.message(id), w.status(id)
 		said = append(said, text)
-		if !words.MatchString(text) && !(text == "" && c.quietly()) && !c.powered(text) {
+		if !words.MatchString(text) && !(text == "" && c.quietly()) && !c.left(text) {
 			w.t.Errorf("in tick %d it is at %s and says %q", n+1, st, text)
 		}
 		for _, wrong := range w.early(id, was) {
@@ -318,7 +320,9 @@ func (w *laterWorld) meet(c laterCell) {
 	w.sim.SetHook(nil)
 	if c.fault.NodeDown > 0 {
 		w.nodesBack()
-		w.unlock(id)
+	}
+	if c.fault.NodeDown > 0 || c.tasks {
+		w.unlock(id) // what a worker that died has locked waits for an administrator
 	}
 	for range 5 {
 		if w.status(id) == kvm.ErrorTerminate {
