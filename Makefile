@@ -1,7 +1,7 @@
 # Every target runs from a fresh clone: what it needs of MariaDB it installs (Debian, Ubuntu) and starts by itself.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race soak guards fuzz bench galera lint check
+.PHONY: help build demo test race soak guards fuzz bench galera readme lint check
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GO_FLAGS := -trimpath -ldflags '-s -w -X github.com/puqkvm/puqkvm/cmd.version=$(VERSION)'
@@ -43,6 +43,9 @@ bench: build ## figures beside their aims; BENCH=start|deploy|pending|packages f
 galera: ## three Galera nodes and a cron host at each; a node and a process are killed on the way
 	@scripts/galera.sh install
 	scripts/galera.sh run -- go test -tags galera -count 1 -timeout 10m -run '^TestGalera$$' -v ./cmd
+
+readme: ## write what the README draws from the program's own tables
+	go test ./cmd -run '^TestReadmeStatuses$$' -update-readme
 
 lint: ## gofmt, go vet, staticcheck, go mod tidy
 	@scripts/lint.sh

@@ -13,7 +13,8 @@ import (
 )
 
 func newVMCmd(a *app) *cobra.Command {
-	return group("vm", "Show VMs and what was done with them", newVMListCmd(a), newVMShowCmd(a), newVMLogCmd(a))
+	return group("vm", "Show VMs and what was done with them", newVMListCmd(a), newVMShowCmd(a), newVMLogCmd(a),
+		newVMStatusesCmd(a))
 }
 
 func newVMListCmd(a *app) *cobra.Command {
