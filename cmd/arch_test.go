@@ -16,8 +16,9 @@ const module = "github.com/puqkvm/puqkvm"
 // arrows says which packages of ours each package may import. What is not here may import nothing of ours.
 var arrows = map[string][]string{
 	"":                          {"cmd"},
-	"cmd":                       {"pkg/config", "pkg/clock", "pkg/cron", "pkg/event", "pkg/ipam", "pkg/kvm", "pkg/lifecycle", "pkg/mail", "pkg/pipeline", "pkg/pve", "pkg/pve/pvesim", "pkg/transcript", "pkg/whmcs", "pkg/whmcs/whmcsapi", "pkg/whmcs/whmcsapi/apisim", "pkg/whmcs/whmcstest"},
+	"cmd":                       {"pkg/config", "pkg/clock", "pkg/cron", "pkg/event", "pkg/explain", "pkg/ipam", "pkg/kvm", "pkg/lifecycle", "pkg/mail", "pkg/pipeline", "pkg/pve", "pkg/pve/pvesim", "pkg/transcript", "pkg/whmcs", "pkg/whmcs/whmcsapi", "pkg/whmcs/whmcsapi/apisim", "pkg/whmcs/whmcstest"},
 	"pkg/event":                 {"pkg/kvm"},
+	"pkg/explain":               {"pkg/kvm"},
 	"pkg/transcript":            {"pkg/event", "pkg/kvm", "pkg/clock"},
 	"pkg/pipeline":              {"pkg/event", "pkg/kvm", "pkg/clock"},
 	"pkg/ipam":                  {"pkg/kvm"},

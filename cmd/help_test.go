@@ -83,6 +83,7 @@ func TestJSON(t *testing.T) {
 		"puqkvm vm show":          {{"5546"}, {"5547"}, {"9"}},
 		"puqkvm vm log":           {{"5546"}, {"5547"}, {"9"}},
 		"puqkvm vm statuses":      {{}, {"x"}},
+		"puqkvm explain":          {{"5546"}, {"5547"}, {"9"}, {"x"}},
 		"puqkvm product show":     {{"1"}, {"9"}},
 		"puqkvm product set":      {{"1", "cpu=2"}, {"1", "cpu=x"}, {"1"}},
 		"puqkvm product check":    {{"1"}, {"9"}},

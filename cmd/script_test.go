@@ -167,7 +167,7 @@ func (s *script) sql(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func (s *script) sim(ts *testscript.TestScript, neg bool, args []string) {
-	const usage = "sim lock VMID [LOCK] | uuid VMID UUID | power VMID running|stopped | node NODE up|down | config VMID KEY VALUE | deaf VMID | agent VMID | snapshot VMID NAME"
+	const usage = "sim lock VMID [LOCK] | uuid VMID UUID | power VMID running|stopped | node NODE up|down | config VMID KEY VALUE | deaf VMID | agent VMID | snapshot VMID NAME | remove VMID | quorum yes|no"
 	want(ts, neg, args, 2, usage)
 	what, rest := args[0], append(args[1:], "")
 	switch what {
@@ -177,6 +177,10 @@ func (s *script) sim(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(s.w.sim.SetConfig(number(ts, rest[0]), map[string]string{"smbios1": "uuid=" + rest[1]}))
 	case "power":
 		ts.Check(s.w.sim.SetPower(number(ts, rest[0]), kvm.Power(rest[1])))
+	case "remove":
+		s.w.sim.RemoveVM(number(ts, rest[0]))
+	case "quorum":
+		s.w.sim.SetQuorum(rest[0] == "yes")
 	case "node":
 		s.w.sim.SetNodeDown(rest[0], rest[1] == "down")
 	case "config":
