@@ -6,8 +6,7 @@
 //
 // # Why
 //
-//   - A rule is data and small functions of Facts, so that each is tested alone, and a rule that could be left out makes
-//     its test fail.
+//   - A rule is data and small functions of Facts, so that each is tested alone, without a database and a cluster.
 //   - One diagnosis, not a list: at three in the morning the thing to do first is what is wanted. When it is done the next
 //     question shows what is left.
 //   - What the database is sure of comes before what Proxmox says, and what could not be asked before what follows from it:

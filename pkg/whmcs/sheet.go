@@ -68,7 +68,7 @@ type SheetMail struct {
 func (s *Store) Sheet(ctx context.Context, id int64) (Sheet, error) {
 	var sheet Sheet
 	var dedicated, assigned string
-	err := s.db.QueryRowContext(ctx, `SELECT h.domainstatus, h.userid, h.packageid, COALESCE(p.name, ''), COALESCE(p.servertype, ''), h.server, h.domain,
+	err := s.db.QueryRowContext(ctx, `SELECT COALESCE(h.domainstatus, ''), h.userid, h.packageid, COALESCE(p.name, ''), COALESCE(p.servertype, ''), h.server, COALESCE(h.domain, ''),
 		COALESCE(h.dedicatedip, ''), COALESCE(h.assignedips, '')
 		FROM tblhosting h LEFT JOIN tblproducts p ON p.id = h.packageid WHERE h.id = ?`, id).
 		Scan(&sheet.State, &sheet.ClientID, &sheet.ProductID, &sheet.Product, &sheet.Module, &sheet.ServerID, &sheet.Domain, &dedicated, &assigned)
