@@ -189,7 +189,7 @@ func (s *Store) claims(ctx context.Context, sv *kvm.Service) error {
 			return fmt.Errorf("addresses of service %d: %w", sv.ID, err)
 		}
 		if c.Addr, err = netip.ParseAddr(addr); err != nil {
-			return fmt.Errorf("addresses of service %d: puq_proxmox_kvm_addresses.address: %w", sv.ID, err)
+			return kvm.Errorf(kvm.ErrAdmin, "addresses of service %d: puq_proxmox_kvm_addresses.address: %w", sv.ID, err)
 		}
 		c.Addr = c.Addr.Unmap()
 		for i, text := range []string{gw, dns1, dns2} {
@@ -197,7 +197,7 @@ func (s *Store) claims(ctx context.Context, sv *kvm.Service) error {
 				continue
 			}
 			if *[]*netip.Addr{&c.Gateway, &c.DNS1, &c.DNS2}[i], err = netip.ParseAddr(text); err != nil {
-				return fmt.Errorf("addresses of service %d: the network of %s: %w", sv.ID, addr, err)
+				return kvm.Errorf(kvm.ErrAdmin, "addresses of service %d: puq_proxmox_kvm_addresses, the network of %s: %w", sv.ID, addr, err)
 			}
 		}
 		if state == "leaving" {
