@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -113,5 +114,53 @@ func TestExplainHangs(t *testing.T) {
 	}
 	if code != exitUnknown || !strings.Contains(text, "192.0.2.10/24 claimed") || !strings.Contains(text, "Proxmox does not answer") {
 		t.Errorf("exit %d\n%s", code, text)
+	}
+}
+
+// TestExplainBadRows: nonsense in any column of a service's rows is explained all the same, or is one line that says where
+// it stands; never a panic, an exit code of nothing in particular, or a control character.
+func TestExplainBadRows(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, scene{})
+	w.order(5546)
+	w.tick()
+	w.db.Exec("UPDATE puq_proxmox_kvm_outbox SET state = 'pending'")
+	read := []string{"userid", "packageid", "server", "domain", "domainstatus", "username", "dedicatedip", "assignedips"} // of WHMCS's many
+	for table, key := range map[string]string{"puqProxmoxKVM_vm_info": "service_id = 5546", "tblhosting": "id = 5546", "puq_proxmox_kvm_addresses": "service_id = 5546",
+		"puq_proxmox_kvm_runs": "service_id = 5546", "puq_proxmox_kvm_outbox": "service_id = 5546", "puq_proxmox_kvm_cron_tasks": "name <> ''"} {
+		for _, c := range w.cells(table, "service_id") {
+			if table == "tblhosting" && !slices.Contains(read, c.column) {
+				continue
+			}
+			before := w.rows("SELECT CAST(`" + c.column + "` AS CHAR) FROM " + table + " WHERE " + key)[0][0]
+			for i, nonsense := range c.nonsense {
+				w.db.Exec("UPDATE "+table+" SET `"+c.column+"` = ? WHERE "+key, nonsense)
+				args := []string{"explain", "5546"}
+				if i%2 == 1 {
+					args = append(args, "--output", "json")
+				}
+				out, errs, code := w.run(args...)
+				what := fmt.Sprintf("%s.%s = %.40q", table, c.column, fmt.Sprint(nonsense))
+				if code == exitFailed || out == "" && !strings.Contains(errs, "Error: ") || strings.Contains(errs, "panic") {
+					t.Errorf("%s: exit %d\n%s%s", what, code, out, errs)
+				}
+				if strings.ContainsFunc(out+errs, func(r rune) bool { return r < ' ' && r != '\n' }) {
+					t.Errorf("%s: control characters in\n%q", what, out+errs)
+				}
+				if i%2 == 1 {
+					if err := checkJSON(out); err != nil {
+						t.Errorf("%s: %v", what, err)
+					}
+				}
+			}
+			value := any(before)
+			if before == `\N` {
+				value = nil
+			}
+			w.db.Exec("UPDATE "+table+" SET `"+c.column+"` = ? WHERE "+key, value)
+		}
+	}
+	if _, text, code := w.explained("5546"); code != exitDone {
+		t.Errorf("when all is restored: exit %d\n%s", code, text)
 	}
 }

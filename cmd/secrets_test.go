@@ -248,7 +248,7 @@ func TestSecrets(t *testing.T) {
 	}
 	for _, args := range [][]string{
 		{"settings", "show", "--sources"}, {"settings", "show"}, {"product", "show", "1"}, {"product", "check", "1"}, {"product", "set", "1", "cpu=2"}, {"server", "list"}, {"server", "test", "1"},
-		{"server", "set", "1", "--url", "https://root:" + url.QueryEscape(secretTicket) + "@pve2"}, {"ippool", "list"}, {"vm", "list"}, {"vm", "show", "5546"}, {"vm", "log", "5546"}, {"vm", "show", "5548"}, {"vm", "log", "5548"},
+		{"server", "set", "1", "--url", "https://root:" + url.QueryEscape(secretTicket) + "@pve2"}, {"ippool", "list"}, {"vm", "list"}, {"vm", "show", "5546"}, {"vm", "log", "5546"}, {"vm", "show", "5548"}, {"vm", "log", "5548"}, {"explain", "5546"}, {"explain", "5548"},
 		{"cron", "--list"}, {"db", "migrate", "--plan"}, {"create", "5546"}, {"version"},
 	} {
 		h.say(args...)

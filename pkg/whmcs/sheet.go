@@ -120,25 +120,21 @@ func (s *Store) sheetRow(ctx context.Context, id int64, sheet *Sheet) error {
 // sheetAddresses reads the service's claims, and whose those are that tblhosting has for it.
 func (s *Store) sheetAddresses(ctx context.Context, id int64, hosting []string, sheet *Sheet) error {
 	args := []any{id}
-	texts := map[string]string{} // as stored -> as it stands in tblhosting
 	for _, text := range hosting {
-		stored := text
-		if a, err := netip.ParseAddr(text); err == nil {
-			stored = StoredAddr(a)
+		if a, err := netip.ParseAddr(text); err == nil { // people type other things there too
+			args = append(args, StoredAddr(a))
 		}
-		texts[stored] = text
-		args = append(args, stored)
 	}
 	query := `SELECT address, state, bridge, vlan, gateway, bits, pool_id, service_id FROM puq_proxmox_kvm_addresses WHERE service_id = ?`
-	if len(hosting) > 0 {
-		query += ` OR address IN (` + marks(len(hosting)) + `)`
+	if len(args) > 1 {
+		query += ` OR address IN (` + marks(len(args)-1) + `)`
 	}
 	rows, err := s.db.QueryContext(ctx, query+` ORDER BY state = 'quarantined', state, position, address`, args...)
 	if err != nil {
 		return s.failed(err, "addresses of service %d", id)
 	}
 	defer rows.Close()
-	others := map[string]int64{}
+	own, others := map[string]bool{}, map[string]int64{}
 	for rows.Next() {
 		var a SheetAddress
 		var service int64
@@ -149,13 +145,17 @@ func (s *Store) sheetAddresses(ctx context.Context, id int64, hosting []string, 
 			others[a.Address] = service
 			continue
 		}
-		delete(texts, a.Address)
+		own[a.Address] = true
 		sheet.Addresses = append(sheet.Addresses, a)
 	}
-	for _, arg := range args[1:] { // in the order of tblhosting
-		if stored := arg.(string); texts[stored] != "" {
-			sheet.Addresses = append(sheet.Addresses, SheetAddress{Address: texts[stored], Other: others[stored]})
-			delete(texts, stored)
+	for _, text := range hosting {
+		stored := text
+		if a, err := netip.ParseAddr(text); err == nil {
+			stored = StoredAddr(a)
+		}
+		if !own[stored] {
+			own[stored] = true
+			sheet.Addresses = append(sheet.Addresses, SheetAddress{Address: text, Other: others[stored]})
 		}
 	}
 	return s.failed(rows.Err(), "addresses of service %d", id)
