@@ -165,6 +165,8 @@ func TestTerminateAfterThePresentRow(t *testing.T) {
 
 // TestNotesAtTheEnd: what else is noted is taken in place of ready, one after the other, and the mail leaves all the same.
 func TestNotesAtTheEnd(t *testing.T) {
+	x := newShop(t)
+	x.order(7)
 	for name, c := range map[string]struct {
 		verbs []kvm.Verb
 		want  []string // what stands each time a run has come to ready
@@ -177,32 +179,31 @@ func TestNotesAtTheEnd(t *testing.T) {
 		"suspend, change-package":   {[]kvm.Verb{kvm.VerbSuspend, kvm.VerbChangePackage}, []string{"change_package|suspend|1", "suspend||1", "ready||1"}},
 		"change-package, unsuspend": {[]kvm.Verb{kvm.VerbChangePackage, kvm.VerbUnsuspend}, []string{"change_package|unsuspend|0", "unsuspend||0", "ready||0"}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			x := newShop(t)
-			x.order(7)
-			x.put(7, kvm.Starting, "", "")
-			sv := x.hold(7)
-			x.ask(7, c.verbs...)
-			for i, want := range c.want {
-				move := func() error { return x.Move(t.Context(), sv, kvm.Ready, nil) }
-				if i == 0 {
-					move = func() error { return x.MoveWithMail(t.Context(), sv, kvm.Ready, readyMail(7, "k")) }
-				}
-				if err := move(); err != nil || x.stands(7) != want || x.vm("COALESCE(claim_owner, 'free')", 7) != "free" {
-					t.Fatalf("%v, %s, want %s", err, x.stands(7), want)
-				}
-				sv = x.hold(7)
+		x.db.Exec("DELETE FROM puq_proxmox_kvm_outbox")
+		x.put(7, kvm.Starting, "", "")
+		sv := x.hold(7)
+		x.ask(7, c.verbs...)
+		for i, want := range c.want {
+			move := func() error { return x.Move(t.Context(), sv, kvm.Ready, nil) }
+			if i == 0 {
+				move = func() error { return x.MoveWithMail(t.Context(), sv, kvm.Ready, readyMail(7, "k")) }
 			}
-			if n := x.db.Text("SELECT COUNT(*) FROM puq_proxmox_kvm_outbox"); n != "1" {
-				t.Errorf("%s mails", n)
+			if err := move(); err != nil || x.stands(7) != want || x.vm("COALESCE(claim_owner, 'free')", 7) != "free" {
+				t.Fatalf("%s: %v, %s, want %s", name, err, x.stands(7), want)
 			}
-		})
+			sv = x.hold(7)
+		}
+		if n := x.db.Text("SELECT COUNT(*) FROM puq_proxmox_kvm_outbox"); n != "1" {
+			t.Errorf("%s: %s mails", name, n)
+		}
 	}
 }
 
 // TestAskWhileItIsInHand: a change begins anew, and keeps what is to follow; the opposite of a suspend that is in hand follows
 // it; what a terminate makes needless is not noted, and what follows a terminate is.
 func TestAskWhileItIsInHand(t *testing.T) {
+	x := newShop(t)
+	x.order(7)
 	for name, c := range map[string]struct {
 		status      kvm.Status
 		notes, want string
@@ -220,22 +221,16 @@ func TestAskWhileItIsInHand(t *testing.T) {
 		"terminate is the last word":         {kvm.SetDNS, "", "set_dns|terminate|0", true, []kvm.Verb{kvm.VerbTerminate, kvm.VerbCreate, kvm.VerbTerminate}},
 		"suspend of what is to be destroyed": {kvm.SetDNS, "terminate", "set_dns|terminate|0", true, []kvm.Verb{kvm.VerbSuspend}},
 	} {
-		t.Run(name, func(t *testing.T) {
-			x := newShop(t)
-			x.order(7)
-			owner := ""
-			if c.held {
-				owner = elsewhere
-			}
-			x.put(7, c.status, c.notes, owner)
-			x.ask(7, c.verbs...)
-			if got := x.stands(7); got != c.want {
-				t.Errorf("%s, want %s", got, c.want)
-			}
-		})
+		owner := ""
+		if c.held {
+			owner = elsewhere
+		}
+		x.put(7, c.status, c.notes, owner)
+		x.ask(7, c.verbs...)
+		if got := x.stands(7); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
 	}
-	x := newShop(t)
-	x.order(7)
 	x.put(7, kvm.SetDNS, "terminate", elsewhere)
 	for _, v := range []kvm.Verb{kvm.VerbUnsuspend, kvm.VerbChangePackage} {
 		if _, err := x.Ask(t.Context(), 7, kvm.Wish{Verb: v}); !errors.Is(err, kvm.ErrRefused) || !strings.Contains(err.Error(), "being terminated") {

@@ -32,11 +32,14 @@
 //     these seconds can be given away too; WHMCS itself checks no better.
 //   - The status, the intents and the step of the stored run are one multi-table UPDATE, and so are the password and the
 //     row that says it was made: neither stands without the other, and a row costs one round trip. Nothing is assigned
-//     from a column that the same statement sets, for MySQL does not say which comes first.
+//     from another column that the same statement sets, for MySQL does not say which comes first.
 //   - What is asked for while a process is at work on a service is noted in next_status. The statement that moves the
 //     status carries "nothing is noted that comes first" in its WHERE, so that no note is lost or passed by; only when it
 //     finds no row is the note read. A note that waits for the end of the run takes the place of ready, in the same
-//     transaction as the mail. The note ends in the statement that takes it.
+//     transaction as the mail. The note ends in the statement that takes it. At most two are
+//     noted (kvm.Notes). One that comes before a row which does not pass (it failed, it waits) is taken by TakeNote when the
+//     service is next claimed. Tables of version 1 have no place for notes: there a verb moves the status where nobody is at
+//     work, and is kvm.ErrBusy where it would be noted.
 //   - The addresses of a package that shrinks stay claimed, in the state leaving, until the change is through.
 //   - A service's UUIDs outlive its VMs, and the VMID of a VM that is gone is a tombstone for a while: a backup or a late
 //     answer under it must not meet another customer's VM.
