@@ -166,11 +166,11 @@ func (s *Store) insertOrder(ctx context.Context, tx *sql.Tx, sv *kvm.Service, we
 	return insertMail(ctx, tx, *welcome, sv.ClientID)
 }
 
-// lowestVMID is the lowest VMID from first on that no reservation, no tombstone at rest, and no row of another service
-// has: the PHP module's rows have no reservation.
+// lowestVMID is the lowest VMID from first on that no reservation, no tombstone at rest, and no row of another service with
+// a VM has: the PHP module's rows have no reservation.
 func (s *Store) lowestVMID(ctx context.Context, service int64, first int) (int, error) {
 	rows, err := s.db.QueryContext(ctx, `SELECT vmid FROM puq_proxmox_kvm_vmids WHERE vmid >= ? AND NOT (state = 'tombstone' AND COALESCE(until < UTC_TIMESTAMP(6), 0))
-		UNION SELECT vm_id FROM puqProxmoxKVM_vm_info WHERE vm_id >= ? AND service_id <> ? ORDER BY 1`, first, first, service)
+		UNION SELECT vm_id FROM puqProxmoxKVM_vm_info WHERE vm_id >= ? AND service_id <> ? AND COALESCE(vm_status, '') <> 'remove' ORDER BY 1`, first, first, service)
 	if err != nil {
 		return 0, err
 	}
