@@ -72,7 +72,11 @@ func (w *world) walk(id int64, rows int) outcome {
 	}
 	table := p.life.Pipelines()[i]
 	if first := slices.IndexFunc(table.Steps, func(st pipeline.Step) bool { return st.From == s.Row.Status }); rows > 0 {
-		table.Steps = table.Steps[:min(first+rows, len(table.Steps))]
+		last := min(first+rows, len(table.Steps))
+		for last < len(table.Steps) && table.Steps[last].From == table.Steps[last-1].From { // rows of one status go together
+			last++
+		}
+		table.Steps = table.Steps[:last]
 	}
 	var out outcome
 	out.Outcome = p.engine.Run(ctx, table, s, event.SinkFunc(func(e event.Event) {
