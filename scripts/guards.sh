@@ -19,11 +19,15 @@ once() {
 	((${#text} - ${#without} == ${#2}))
 }
 
-# go_test RUN CRASH ARGS... runs one test, or of the crash test what begins with CRASH.
+# go_test RUN CRASH ARGS... runs one test of cmd, or of the package that RUN names before a colon; of the crash test what
+# begins with CRASH.
 go_test() {
-	local run=$1 crash=$2
+	local run=$1 crash=$2 in=cmd
 	shift 2
-	PUQKVM_SOAK=${crash:+1} PUQKVM_TEST_CRASH=$crash go test -vet=off -count=1 -timeout 5m "$@" ./cmd -run "^$run\$"
+	if [[ $run == *:* ]]; then
+		in=${run%%:*} run=${run#*:}
+	fi
+	PUQKVM_SOAK=${crash:+1} PUQKVM_TEST_CRASH=$crash go test -vet=off -count=1 -timeout 5m "$@" "./$in" -run "^$run\$"
 }
 
 failed=0
@@ -82,4 +86,35 @@ guard "address key" pkg/whmcs/schema.go \
 guard "trace of a mail" pkg/mail/deliver.go \
 	'return Traced(evidence), nil' 'return false && Traced(evidence), nil' \
 	TestCrash '  2 mails' 'kill -9 after @ cron: api SendEmail #1'
+guard "absence needs quorum" pkg/lifecycle/find.go \
+	'case !st.Quorate:' 'case false:' \
+	pkg/lifecycle:TestUnknownIsNotGone 'quorum.*it went on to'
+guard "absence needs the cluster" pkg/lifecycle/find.go \
+	'case s.Row.Cluster != "" && st.Cluster != s.Row.Cluster:' 'case false:' \
+	pkg/lifecycle:TestAnotherCluster 'was given back'
+guard "a cluster that is not known" pkg/lifecycle/find.go \
+	'if free && s.Row.Cluster == "" {' 'if false {' \
+	pkg/lifecycle:TestAnotherCluster 'was given back'
+guard "the gate" pkg/kvm/vm.go \
+	'case !row.HasUUID(vm.UUID):' 'case false:' \
+	pkg/lifecycle:TestRecycledBetweenRows "is tried on the stranger's VM"
+guard "proof before the DELETE" pkg/lifecycle/stop.go \
+	'_, _, err = l.look(ctx, s)
+			return true, err' 'return true, nil' \
+	pkg/lifecycle:TestRecycledWhileWaiting "DELETE .* is tried on the stranger's VM"
+guard "proof before the force" pkg/lifecycle/stop.go \
+	'if _, vm, err = l.look(ctx, s); err != nil {' 'if err != nil {' \
+	pkg/lifecycle:TestRecycledWhileWaiting "/status/stop is tried on the stranger's VM"
+guard "time for a late clone" pkg/lifecycle/find.go \
+	'if gone && err == nil && s.Row.UUID == "" && s.Row.CloneSent {' 'if false {' \
+	pkg/lifecycle:TestLateClone 'while it is waited for: at remove, the VM is there: true'
+guard "whose backup" pkg/kvm/backup.go \
+	'case !row.HasUUID(b.UUID):' 'case false:' \
+	pkg/lifecycle:TestBackupsGoLast "the other service's backup is gone"
+guard "nothing freed before gone" pkg/lifecycle/find.go \
+	'return c, kvm.Owned{}, gone, absentErr' 'return c, kvm.Owned{}, true, nil' \
+	pkg/lifecycle:TestUnknownIsNotGone 'was given back'
+guard "terminate before the next row" pkg/whmcs/row.go \
+	"query += ` AND v.next_status <> 'terminate'`" 'query += ``' \
+	TestTerminateBeforeTheNextRow 'went on to another row'
 exit $failed
