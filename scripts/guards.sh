@@ -88,7 +88,7 @@ guard "trace of a mail" pkg/mail/deliver.go \
 	TestCrash '  2 mails' 'kill -9 after @ cron: api SendEmail #1'
 guard "absence needs quorum" pkg/lifecycle/find.go \
 	'case !st.Quorate:' 'case false:' \
-	pkg/lifecycle:TestUnknownIsNotGone 'quorum.*it went on to'
+	pkg/lifecycle:TestUnknownIsNotGone/terminate 'quorum.*it went on to'
 guard "absence needs the cluster" pkg/lifecycle/find.go \
 	'case s.Row.Cluster != "" && st.Cluster != s.Row.Cluster:' 'case false:' \
 	pkg/lifecycle:TestAnotherCluster 'was given back'
@@ -97,7 +97,7 @@ guard "a cluster that is not known" pkg/lifecycle/find.go \
 	pkg/lifecycle:TestAnotherCluster 'was given back'
 guard "the gate" pkg/kvm/vm.go \
 	'case !row.HasUUID(vm.UUID):' 'case false:' \
-	pkg/lifecycle:TestRecycledBetweenRows "is tried on the stranger's VM"
+	pkg/lifecycle:TestRecycledBetweenRows/terminate "is tried on the stranger's VM"
 guard "proof before the DELETE" pkg/lifecycle/stop.go \
 	'_, _, err = l.look(ctx, s)
 			return true, err' 'return true, nil' \
@@ -113,7 +113,7 @@ guard "whose backup" pkg/kvm/backup.go \
 	pkg/lifecycle:TestBackupsGoLast "the other service's backup is gone"
 guard "nothing freed before gone" pkg/lifecycle/find.go \
 	'return c, kvm.Owned{}, gone, absentErr' 'return c, kvm.Owned{}, true, nil' \
-	pkg/lifecycle:TestUnknownIsNotGone 'was given back'
+	pkg/lifecycle:TestUnknownIsNotGone/terminate 'was given back'
 guard "terminate before the next row" pkg/whmcs/row.go \
 	"query += ` AND v.next_status <> 'terminate'`" 'query += ``' \
 	TestTerminateBeforeTheNextRow 'went on to another row'

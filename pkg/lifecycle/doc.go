@@ -9,6 +9,16 @@
 // that this run has read. [Lifecycle.observe] is the one way to it: locate, read, prove. A VM that cannot be read is
 // waited for; a foreign one is refused; neither moves the status.
 //
+// Whoever waits between the proof and the call (for a guest that shuts down, for a task of an earlier run) proves again
+// after the wait: in minutes a VMID becomes another VM's.
+//
+// # Gone
+//
+// What destroys wants the VM with its proof, or the proof that there is none (find.go): it never had one; our own task that
+// destroys it ended OK; or the cluster that it was made in, by its stored name, is quorate and calls the VMID free. Addresses,
+// VMID and domain are given back after that alone. Everything else is unknown, and is waited for; where waiting cannot help
+// (another cluster answers, the VM is foreign, a privilege is missing) terminate ends at error_terminate.
+//
 // # How a clone is made once
 //
 // The VMID is reserved in our table before anything else, "clone sent" is stored before the POST, the UPID after it. A
