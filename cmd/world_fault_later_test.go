@@ -134,10 +134,6 @@ type laterCell struct {
 	faultCell
 }
 
-func (c laterCell) String() string { return c.later.name + ": " + c.faultCell.String() }
-
-func (c laterCell) key() string { return c.later.name + ": " + c.faultCell.key() }
-
 // laterWorld has services that stand.
 type laterWorld struct {
 	*faultWorld
