@@ -105,7 +105,8 @@ func (s *store) Service(_ context.Context, id int64) (*kvm.Service, error) {
 	if err := s.failing("Service", id); err != nil {
 		return nil, err
 	}
-	return &kvm.Service{ID: id, ClientID: 42, Row: kvm.Row{Status: s.row(id).Status}}, nil
+	r := s.row(id)
+	return &kvm.Service{ID: id, ClientID: 42, Row: kvm.Row{Status: r.Status, Owner: r.Owner, Message: r.message}}, nil
 }
 
 func (s *store) TakeNote(_ context.Context, sv *kvm.Service) error {
