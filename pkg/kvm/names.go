@@ -53,3 +53,16 @@ func only(s, more string, upper bool) bool {
 	}
 	return true
 }
+
+// ValidUUID says whether s is a UUID as SMBIOS has it: 32 hexadecimal digits in groups of 8, 4, 4, 4 and 12.
+func ValidUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i := range len(s) {
+		if dash := i == 8 || i == 13 || i == 18 || i == 23; dash != (s[i] == '-') || !dash && !strings.ContainsRune("0123456789abcdefABCDEF", rune(s[i])) {
+			return false
+		}
+	}
+	return true
+}

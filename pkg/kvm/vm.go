@@ -137,8 +137,7 @@ func Prove(vm *VM, row *Row) (Owned, error) {
 	case vm.VMID != row.VMID:
 		return Owned{}, Errorf(ErrForeign, "VM %d is not VM %d of this service", vm.VMID, row.VMID)
 	case row.UUID == "" && len(row.UUIDs) == 0:
-		return Owned{}, WithHint(Errorf(ErrUnproved, "VM %d: no UUID is stored for this service, so nothing proves that the VM is its own", row.VMID),
-			"puqkvm adopt takes over a VM that the PHP module made, after looking whose VM %d is", row.VMID)
+		return Owned{}, Errorf(ErrUnproved, "VM %d: no UUID is stored for this service, so nothing proves that the VM is its own", row.VMID)
 	case !row.HasUUID(vm.UUID):
 		return Owned{}, Errorf(ErrForeign, "VM %d on %s has the UUID %s, which was never this service's: it is not touched", vm.VMID, vm.Node, orNone(vm.UUID))
 	}

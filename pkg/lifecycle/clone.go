@@ -66,7 +66,7 @@ func (l *Lifecycle) claimVMID(ctx context.Context, c Cluster, s *kvm.Service) (r
 				return res, false, fmt.Errorf("VM %d exists and cannot be read, so it is not known whether it is our clone: %w", s.Row.VMID, err)
 			case err != nil:
 				return res, false, err
-			case vm.Description == kvm.Mark(l.Installation, s.ID):
+			case vm.Description == kvm.Mark(l.Installation, s.ID), s.Row.UUID != "" && s.Row.HasUUID(vm.UUID): // the latter was adopted
 				res, err = l.adoptClone(ctx, c, s, vm)
 				return res, false, err
 			case vm.Name == s.Row.Name:

@@ -125,6 +125,9 @@ func (l *Lifecycle) observe(ctx context.Context, s *kvm.Service) (Cluster, kvm.O
 		}
 	}
 	vm, err := kvm.Prove(s.Seen, &s.Row)
+	if errors.Is(err, kvm.ErrUnproved) {
+		err = kvm.WithHint(err, "puqkvm adopt %d", s.ID)
+	}
 	return c, vm, err
 }
 

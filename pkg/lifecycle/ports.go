@@ -145,6 +145,8 @@ type (
 		DeleteSnapshot(ctx context.Context, vm kvm.Owned, name string) (kvm.UPID, error)
 		// BackupStorages are those of node that may hold backups.
 		BackupStorages(ctx context.Context, node string) ([]kvm.Storage, error)
+		// Backups are those on a storage that were made of a VM with this VMID, whosever it was.
+		Backups(ctx context.Context, node, storage string, vmid int) ([]kvm.Backup, error)
 		// Inside reads which VM b is of, and sets its UUID; kvm.ErrNotFound when b.Node sees no such volume.
 		Inside(ctx context.Context, b *kvm.Backup) error
 		// DeleteBackup removes the volume; one that is gone is fine.
