@@ -121,12 +121,21 @@ func (s *Store) each(ctx context.Context, query string, f func(service int64, ad
 			return err
 		}
 		for _, t := range texts {
-			for _, field := range strings.FieldsFunc(t.String, func(r rune) bool { return strings.ContainsRune(",;|/ \t\r\n", r) }) {
-				if addr, err := netip.ParseAddr(field); err == nil {
-					f(service, addr.Unmap())
-				}
+			for _, addr := range addressesIn(t.String) {
+				f(service, addr)
 			}
 		}
 	}
 	return rows.Err()
+}
+
+// addressesIn are the addresses in a text that people edit; what is unreadable is none.
+func addressesIn(text string) []netip.Addr {
+	var out []netip.Addr
+	for _, field := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(",;|/ \t\r\n", r) }) {
+		if addr, err := netip.ParseAddr(field); err == nil {
+			out = append(out, addr.Unmap())
+		}
+	}
+	return out
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -121,10 +122,10 @@ func (s *Store) Requeue(ctx context.Context, sv *kvm.Service, rest time.Duration
 	}
 }
 
-// Forget deletes the row of a service that is at remove or error_terminate. Addresses that it still claims stay out of use
-// until somebody releases them by hand, and its VMID rests: nobody knows whether a VM uses them.
-func (s *Store) Forget(ctx context.Context, service int64, rest time.Duration) error {
-	err := s.inTx(ctx, func(tx *sql.Tx) error {
+// Forget deletes the row of a service that is at remove or error_terminate. The addresses that it still has stay out of use
+// until somebody releases them by hand, and its VMID rests: nobody knows whether a VM uses them. kept are those addresses.
+func (s *Store) Forget(ctx context.Context, service int64, rest time.Duration) (kept []netip.Addr, err error) {
+	err = s.inTx(ctx, func(tx *sql.Tx) error {
 		var status sql.NullString
 		var vmid int
 		err := tx.QueryRowContext(ctx, `SELECT vm_status, COALESCE(vm_id, 0) FROM puqProxmoxKVM_vm_info WHERE service_id = ? FOR UPDATE`, service).Scan(&status, &vmid)
@@ -146,10 +147,59 @@ func (s *Store) Forget(ctx context.Context, service int64, rest time.Duration) e
 				return err
 			}
 		}
+		if status.String == string(kvm.ErrorTerminate) {
+			if err := s.quarantineUnclaimed(ctx, tx, service); err != nil {
+				return err
+			}
+		}
+		if kept, err = quarantined(ctx, tx, service); err != nil {
+			return err
+		}
 		return tombstone(ctx, tx, service, vmid, rest)
 	})
 	if err != nil {
-		return fmt.Errorf("forget service %d: %w", service, err)
+		return nil, fmt.Errorf("forget service %d: %w", service, err)
+	}
+	return kept, nil
+}
+
+// quarantineUnclaimed keeps the service's addresses in tblhosting out of use that nobody claims: those of a VM that the PHP
+// module made and nobody adopted.
+func (s *Store) quarantineUnclaimed(ctx context.Context, tx *sql.Tx, service int64) error {
+	text, err := s.HostingAddresses(ctx, service)
+	if errors.Is(err, kvm.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, addr := range addressesIn(text) {
+		if _, err := tx.ExecContext(ctx, `INSERT IGNORE INTO puq_proxmox_kvm_addresses (address, service_id, state, claimed_at) VALUES (?, ?, 'quarantined', UTC_TIMESTAMP(6))`,
+			StoredAddr(addr), service); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// quarantined are the service's addresses that only somebody's hand releases.
+func quarantined(ctx context.Context, tx *sql.Tx, service int64) ([]netip.Addr, error) {
+	rows, err := tx.QueryContext(ctx, `SELECT address FROM puq_proxmox_kvm_addresses WHERE service_id = ? AND state = 'quarantined' AND until IS NULL ORDER BY address`, service)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []netip.Addr
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return nil, err
+		}
+		addr, err := netip.ParseAddr(text)
+		if err != nil {
+			return nil, fmt.Errorf("puq_proxmox_kvm_addresses.address: %w", err)
+		}
+		out = append(out, addr)
+	}
+	return out, rows.Err()
 }
