@@ -21,8 +21,9 @@ import (
 // TestScripts runs each script of testdata/script in a world of its own, on a clock that stands still. Beside the commands
 // of testscript a script has
 //
-//	world [bare|php|transcript]        first of all: the usual world; without settings; a database as the PHP module left it,
-//	                                   not migrated; the simulated machines of the seeds' transcript
+//	world [bare|php|legacy|transcript] first of all: the usual world; without settings; a database as the PHP module left it,
+//	                                   not migrated; the same, migrated, with the cluster; the simulated machines of the
+//	                                   seeds' transcript
 //	puqkvm ARG... [< FILE]             the command in this process; ! where its exit code is not 0
 //	exit N                             the last exit code is N
 //	json [LINES]                       each line of the last stdout is JSON
@@ -30,6 +31,9 @@ import (
 //	product PID MODULE                 a row of tblproducts
 //	sql STATEMENT                      the rows of a SELECT go to stdout, columns between bars
 //	sim lock|uuid|power|node|... ...   something happens in the cluster behind the program's back
+//	sim vm VMID NAME [key=value...]    a VM of 20 GiB that runs on pve1, as somebody else has made it; sim backup STORAGE VMID
+//	                                   one of its backups, sim gone VMID its end
+//	pve METHOD PATH [key=value...]     an administrator's own call of Proxmox's API; ! where it is refused
 //	fault METHOD PATH STATUS REASON    every such request is refused; fault clear ends it
 //	fault METHOD PATH late DURATION    what it starts is seen running so long after its task has ended well
 //	api refuse MESSAGE, api heal       WHMCS's API refuses
@@ -48,7 +52,7 @@ func TestScripts(t *testing.T) {
 			s := &script{t: t}
 			testscript.Run(t, testscript.Params{Files: []string{file}, Cmds: map[string]func(*testscript.TestScript, bool, []string){
 				"world": s.world, "puqkvm": s.puqkvm, "exit": s.exit, "json": s.json, "service": s.service, "product": s.product,
-				"sql": s.sql, "sim": s.sim, "fault": s.fault, "api": s.api, "advance": s.advance, "clock": s.clock,
+				"sql": s.sql, "sim": s.sim, "pve": s.pve, "fault": s.fault, "api": s.api, "advance": s.advance, "clock": s.clock,
 				"remember": s.remember, "unchanged": s.unchanged, "mails": s.mails, "transcript": s.transcript,
 			}})
 		})
@@ -71,7 +75,7 @@ func want(ts *testscript.TestScript, neg bool, args []string, least int, usage s
 }
 
 func (s *script) world(ts *testscript.TestScript, neg bool, args []string) {
-	want(ts, neg, args, 0, "world [bare|php|transcript]")
+	want(ts, neg, args, 0, "world [bare|php|legacy|transcript]")
 	switch strings.Join(args, " ") {
 	case "":
 		s.w = newWorld(s.t, scene{})
@@ -79,6 +83,8 @@ func (s *script) world(ts *testscript.TestScript, neg bool, args []string) {
 		s.w = newWorld(s.t, scene{bare: true})
 	case "php":
 		s.w = newUnmigrated(s.t, whmcstest.WithPHPTables())
+	case "legacy":
+		s.w = newWorld(s.t, scene{php: true})
 	case "transcript":
 		model := pvesim.SmallMachine()
 		model.Exact = map[string]time.Duration{"qmigrate": 30 * time.Second, "qmconfig": 3 * time.Second, "resize": time.Second, "qmstart": 8 * time.Second}
@@ -167,7 +173,7 @@ func (s *script) sql(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func (s *script) sim(ts *testscript.TestScript, neg bool, args []string) {
-	const usage = "sim lock VMID [LOCK] | uuid VMID UUID | power VMID running|stopped | node NODE up|down | config VMID KEY VALUE | deaf VMID | agent VMID | snapshot VMID NAME | remove VMID | quorum yes|no"
+	const usage = "sim lock VMID [LOCK] | uuid VMID UUID | power VMID running|stopped | node NODE up|down | config VMID KEY VALUE | deaf VMID | agent VMID | snapshot VMID NAME | remove VMID | quorum yes|no | vm VMID NAME [key=value...] | backup STORAGE VMID"
 	want(ts, neg, args, 2, usage)
 	what, rest := args[0], append(args[1:], "")
 	switch what {
@@ -192,8 +198,37 @@ func (s *script) sim(ts *testscript.TestScript, neg bool, args []string) {
 	case "agent":
 		ts.Check(s.w.sim.SetConfig(number(ts, rest[0]), map[string]string{"agent": "1"}))
 		ts.Check(s.w.sim.SetGuest(number(ts, rest[0]), &pvesim.Guest{}))
+	case "vm":
+		ts.Check(s.w.sim.AddVM(phpVM(number(ts, rest[0]), rest[1], rest[2:])))
+	case "backup":
+		volume, err := s.w.sim.AddBackup(rest[0], number(ts, rest[1]), s.w.clock.Now())
+		ts.Check(err)
+		fmt.Fprintln(ts.Stdout(), volume)
 	default:
 		ts.Fatalf("usage: %s", usage)
+	}
+}
+
+// phpVM is a VM as the PHP module makes it, with options key=value as Proxmox has them.
+func phpVM(vmid int, name string, options []string) pvesim.VM {
+	vm := pvesim.VM{VMID: vmid, Node: "pve1", Name: name, Storage: "local-lvm", DiskGiB: 20, CloudInit: true, Cores: 2, Memory: 4096, Running: true, Config: map[string]string{}}
+	for _, o := range options {
+		if key, value, ok := strings.Cut(o, "="); ok {
+			vm.Config[key] = value
+		}
+	}
+	return vm
+}
+
+func (s *script) pve(ts *testscript.TestScript, neg bool, args []string) {
+	want(ts, false, args, 2, "pve METHOD PATH [key=value...]")
+	form := map[string]string{}
+	for _, arg := range args[2:] {
+		key, value, _ := strings.Cut(arg, "=")
+		form[key] = value
+	}
+	if err := s.w.send(args[0], args[1], form); (err != nil) != neg {
+		ts.Fatalf("it was to fail: %v; %v", neg, err)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 
 func newVMCmd(a *app) *cobra.Command {
 	return group("vm", "Show VMs and what was done with them", newVMListCmd(a), newVMShowCmd(a), newVMLogCmd(a),
-		newVMStatusesCmd(a))
+		newVMForgetCmd(a), newVMStatusesCmd(a))
 }
 
 func newVMListCmd(a *app) *cobra.Command {
@@ -121,6 +121,9 @@ func runVMShow(ctx context.Context, a *app, id int64) error {
 	}
 	if s.Problem != nil {
 		out.Problem, out.Mend = s.Problem.Error(), kvm.Hint(s.Problem)
+	}
+	if out.Mend == "" && s.Row.Legacy && s.Row.UUID == "" && s.Row.Status != kvm.Remove {
+		out.Mend = fmt.Sprintf("puqkvm adopt %d", id)
 	}
 	var liveErr error
 	if s.Row.UUID != "" {

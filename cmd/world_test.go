@@ -112,6 +112,7 @@ type scene struct {
 	version string        // of Proxmox VE, "" = 8.4.21
 	nodes   int           // of pvesim.Nodes, 0 = pvesim.TwoNodes
 	bare    bool          // without server settings, product settings and pools
+	php     bool          // with the tables and rows of the PHP module, whose pools are imported
 }
 
 // epoch is the moment at which the first of the seeds' transcripts begins.
@@ -125,7 +126,11 @@ func newWorld(t testing.TB, s scene) *world {
 	if s.model == nil {
 		s.model = pvesim.Instant()
 	}
-	w := &world{t: t, clock: s.clock, db: whmcstest.NewDB(t), rand: &lockedRand{src: rand.NewChaCha8([32]byte{1})}, traceless: new(atomic.Bool)}
+	var content []whmcstest.Option
+	if s.php {
+		content = append(content, whmcstest.WithPHPTables())
+	}
+	w := &world{t: t, clock: s.clock, db: whmcstest.NewDB(t, content...), rand: &lockedRand{src: rand.NewChaCha8([32]byte{1})}, traceless: new(atomic.Bool)}
 	var err error
 	options := pvesim.Options{Version: s.version, Clock: s.clock, Model: s.model, Seed: 1}
 	if s.nodes == 0 {
@@ -181,6 +186,9 @@ func newWorld(t testing.TB, s scene) *world {
 	}
 	w.ok("server", "set", "1", "--fingerprint", w.pve.Fingerprint)
 	w.ok("product", "set", "1", "template=9000", "cpu=2", "ram=4", "system_size=20", "main_domain=example.com")
+	if s.php {
+		return w
+	}
 	w.ok("ippool", "add", "--server", "1", "--gateway", "192.0.2.1/24", "--first", "192.0.2.10", "--last", "192.0.2.250", "--dns", "192.0.2.53")
 	return w
 }

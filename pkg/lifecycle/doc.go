@@ -12,12 +12,11 @@
 // Whoever waits between the proof and the call (for a guest that shuts down, for a task of an earlier run) proves again
 // after the wait: in minutes a VMID becomes another VM's.
 //
-// # Gone
+// # How a VM of the PHP module is adopted
 //
-// What destroys wants the VM with its proof, or the proof that there is none (find.go): it never had one; our own task that
-// destroys it ended OK; or the cluster that it was made in, by its stored name, is quorate and calls the VMID free. Addresses,
-// VMID and domain are given back after that alone. Everything else is unknown, and is waited for; where waiting cannot help
-// (another cluster answers, the VM is foreign, a privilege is missing) terminate ends at error_terminate.
+// [Lifecycle.Adoption] reads the VM, which nothing proves yet, and only compares: name, MAC, and addresses against ipconfig0
+// and the IPSet. What it gives is stored by package whmcs in one transaction: the UUID, and the claims of the addresses,
+// without which the next change of package would take them from the VM.
 //
 // # How a clone is made once
 //
@@ -77,5 +76,12 @@
 //     stays in the service's list, so its backups stay the service's.
 //   - Terminate runs whatever is wrong with the service in WHMCS: it needs the server alone. It says lines in place of a
 //     block, as the PHP module does.
+//   - An adopted VM's claims say what the VM says of its network, not what the pools say today: a change of package must
+//     find nothing to change in it. Before the rows that give a VM its network have run, what it has is its template's,
+//     and the pools' counts. A guest that DHCP serves while its package wants no address keeps what somebody typed into
+//     WHMCS: it is neither compared nor claimed.
+//   - There is no way to adopt a VM that differs. Whoever knows that it is the service's can make name and address say so,
+//     and then whoever comes later sees it too.
+//   - A status is set by hand only where the program could have got there itself with the same safety ([Lifecycle.MaySet]).
 //   - DNS providers are not served by this version: with zones in the table the row says so in its title, and goes on.
 package lifecycle

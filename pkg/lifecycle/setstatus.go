@@ -51,6 +51,7 @@ func (l *Lifecycle) MaySet(ctx context.Context, s *kvm.Service, to kvm.Status) e
 
 // Gone says whether it is proved that s has no VM. An error is no proof of anything.
 func (l *Lifecycle) Gone(ctx context.Context, s *kvm.Service) (bool, error) {
+	s.Seen = nil
 	_, _, gone, err := l.find(ctx, s)
 	return gone, err
 }

@@ -47,6 +47,10 @@
 //   - Claims are renewed by the hundred; where one row is locked, one by one.
 //   - The columns are looked up once, in one query, when the database is opened. WHMCS is closed source and grows: what
 //     is missing is named then, not in the middle of a deployment.
+//   - Two services may have the same VMID where they are in different clusters, as the PHP module numbers them; ours are
+//     never given such a one. The reservation is the first one's then.
+//   - A service is forgotten with its addresses in quarantine, also those that only tblhosting names: a VM that was never
+//     adopted may use them.
 //   - configuration.php is read by a tokenizer. Executing it would need PHP; a regular expression would read values out
 //     of comments, out of branches that are never taken, and half of a broken file.
 //   - The DDL is data, compared with information_schema, not a list of numbered scripts: so tables that a PHP
