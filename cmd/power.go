@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/puqkvm/puqkvm/pkg/cron"
 	"github.com/puqkvm/puqkvm/pkg/event"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/lifecycle"
@@ -53,7 +54,7 @@ func runPower(ctx context.Context, a *app, id int64, v kvm.Verb, table func(*lif
 	if err != nil {
 		return err
 	}
-	err = p.Take(ctx, id, func(ctx context.Context, s *kvm.Service) error {
+	err = cron.Hold(ctx, a.store, p.Owner, id, func(ctx context.Context, s *kvm.Service) error {
 		answer := kvm.Answer{Decision: kvm.Decide(v, s.Row.Status.Phase()), Was: s.Row.Status, VMID: s.Row.VMID}
 		if err := answer.Refusal(v, id); err != nil {
 			return err

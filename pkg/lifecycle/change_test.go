@@ -26,49 +26,12 @@ func changing(t *testing.T, product ...string) (*world, int64) {
 	return w, id
 }
 
-// walk takes the service up as cron does, whatever table its status belongs to.
-func (w *world) walk(id int64) outcome {
-	w.t.Helper()
-	w.clock.Advance(61 * time.Second)
-	p, ctx := w.start(nil), w.t.Context()
-	if won, err := w.store.Claim(ctx, id, p.owner, ""); err != nil || !won {
-		w.t.Fatalf("service %d: claim %t, %v", id, won, err)
-	}
-	s := w.service(id)
-	if err := w.store.TakeNote(ctx, s); err != nil {
-		w.t.Fatal(err)
-	}
-	tables := p.life.Pipelines()
-	i := slices.IndexFunc(tables, func(pl *pipeline.Pipeline) bool { return slices.Contains(pl.Statuses(), s.Row.Status) })
-	if i < 0 {
-		w.t.Fatalf("service %d: no table has %s", id, s.Row.Status)
-	}
-	var out outcome
-	out.Outcome = p.engine.Run(ctx, tables[i], s, event.SinkFunc(func(e event.Event) {
-		if st, ok := e.(event.StepEnded); ok {
-			out.steps = append(out.steps, st)
-		}
-	}))
-	if err := w.store.Release(ctx, id, p.owner, out.Message); err != nil {
-		w.t.Fatal(err)
-	}
-	return out
-}
-
-// ask queues a verb.
-func (w *world) ask(id int64, v kvm.Verb) {
-	w.t.Helper()
-	if _, err := w.store.Ask(w.t.Context(), id, kvm.Wish{Verb: v}); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
 // change changes the product and sees the change of package through.
 func (w *world) change(id int64, product ...string) outcome {
 	w.t.Helper()
 	w.product(product...)
 	w.ask(id, kvm.VerbChangePackage)
-	out := w.walk(id)
+	out := w.walk(id, 0)
 	if !out.Complete || w.service(id).Row.Status != kvm.Ready || w.vm(id).Power != kvm.Running {
 		w.t.Fatalf("%v: %+v, at %s, %s", product, out.Outcome, w.service(id).Row.Status, w.vm(id).Power)
 	}
@@ -188,7 +151,7 @@ func TestChangeOfAddresses(t *testing.T) {
 	late := w.sim.AddFault(pvesim.Fault{Method: "POST", Path: startPath, UpLate: time.Hour, Count: 1})
 	w.product("ipv4=1", "ipv6=0", "auto_bridge=on", "bridge=vmbr0", "vlan=0")
 	w.ask(id, kvm.VerbChangePackage)
-	if out := w.walk(id); out.Message != "VM failed to start (status: stopped). Will retry." || out.At != kvm.CPFirewall || late.Hits() != 1 {
+	if out := w.walk(id, 0); out.Message != "VM failed to start (status: stopped). Will retry." || out.At != kvm.CPFirewall || late.Hits() != 1 {
 		t.Fatalf("%+v", out.Outcome)
 	}
 	check("fewer, not through", a+"|", mine(a, "claimed"), mine(b, "leaving"), mine(c, "leaving"), mine(six, "leaving"))
@@ -234,37 +197,37 @@ func TestChangeAndPower(t *testing.T) {
 
 	failing := w.sim.AddFault(pvesim.Fault{Method: "POST", Path: startPath, TaskError: "start failed: QEMU exited with code 1", Count: 1})
 	w.ask(id, kvm.VerbChangePackage)
-	out := w.walk(id)
+	out := w.walk(id, 0)
 	if !strings.HasPrefix(out.Message, "VM failed to start (status: stopped). Will retry. ") || !strings.Contains(out.Message, "QEMU exited") || !errors.Is(out.Err, kvm.ErrTaskFailed) || failing.Hits() != 1 || w.service(id).Row.Status != kvm.CPFirewall {
 		t.Errorf("%+v", out.Outcome)
 	}
-	if out := w.walk(id); !out.Complete || len(out.steps) != 3 || w.vm(id).Power != kvm.Running {
+	if out := w.walk(id, 0); !out.Complete || len(out.steps) != 3 || w.vm(id).Power != kvm.Running {
 		t.Errorf("%+v", out)
 	}
 
 	// The PHP module's word for cp_stop.
 	w.set(id, "vm_status = 'cp_update_ip'")
-	if out := w.walk(id); !out.Complete || out.steps[0].Title != "Stop VM" || len(out.steps) != 11 {
+	if out := w.walk(id, 0); !out.Complete || out.steps[0].Title != "Stop VM" || len(out.steps) != 11 {
 		t.Errorf("%+v", out)
 	}
 
 	// Suspended before, or while the change is under way.
 	w.ask(id, kvm.VerbSuspend)
-	w.walk(id)
+	w.walk(id, 0)
 	w.ask(id, kvm.VerbChangePackage)
-	out = w.walk(id)
+	out = w.walk(id, 0)
 	if vm := w.vm(id); !out.Complete || out.note("Start VM") != "skip — suspended" || vm.Power != kvm.Stopped || vm.Config["onboot"] != "0" {
 		t.Errorf("%+v, %s, onboot %s", out, vm.Power, vm.Config["onboot"])
 	}
 	w.ask(id, kvm.VerbUnsuspend)
-	w.walk(id)
+	w.walk(id, 0)
 	w.ask(id, kvm.VerbChangePackage)
 	suspend := w.once("POST", startPath, pvesim.Arrived, func() { w.ask(id, kvm.VerbSuspend) })
-	w.walk(id)
+	w.walk(id, 0)
 	if !suspend() || w.service(id).Row.Status != kvm.Suspend {
 		t.Fatalf("at %s", w.service(id).Row.Status)
 	}
-	w.walk(id)
+	w.walk(id, 0)
 	if vm := w.vm(id); w.service(id).Row.Status != kvm.Ready || vm.Power != kvm.Stopped || vm.Config["onboot"] != "0" {
 		t.Errorf("at %s, %s, onboot %s", w.service(id).Row.Status, vm.Power, vm.Config["onboot"])
 	}
@@ -279,7 +242,7 @@ func TestChangeThatCannotBegin(t *testing.T) {
 	w.product("ipv4=250")
 	w.ask(id, kvm.VerbChangePackage)
 	for range 2 {
-		if out := w.walk(id); !errors.Is(out.Err, kvm.ErrExhausted) || out.At != kvm.ChangePackage || len(out.steps) != 1 {
+		if out := w.walk(id, 0); !errors.Is(out.Err, kvm.ErrExhausted) || out.At != kvm.ChangePackage || len(out.steps) != 1 {
 			t.Errorf("%+v", out.Outcome)
 		}
 	}
@@ -290,7 +253,7 @@ func TestChangeThatCannotBegin(t *testing.T) {
 	if err := w.sim.SetLock(vmid, "backup"); err != nil {
 		t.Fatal(err)
 	}
-	if out := w.walk(id); !out.Silent || out.Err != nil || out.Message != fmt.Sprintf("waiting on VM %d: locked by Proxmox (backup)", vmid) {
+	if out := w.walk(id, 0); !out.Silent || out.Err != nil || out.Message != fmt.Sprintf("waiting on VM %d: locked by Proxmox (backup)", vmid) {
 		t.Errorf("%+v", out.Outcome)
 	}
 	if err := w.sim.SetLock(vmid, ""); err != nil {
@@ -301,10 +264,10 @@ func TestChangeThatCannotBegin(t *testing.T) {
 		t.Errorf("it was\n%s\nand is\n%s", before, after)
 	}
 	w.once("GET", "/nodes/{node}/qemu/{vmid}/config", pvesim.Arrived, func() { w.ask(id, kvm.VerbTerminate) })
-	if out := w.walk(id); !errors.Is(out.Err, kvm.ErrExhausted) {
+	if out := w.walk(id, 0); !errors.Is(out.Err, kvm.ErrExhausted) {
 		t.Errorf("%+v", out.Outcome)
 	}
-	out := w.walk(id)
+	out := w.walk(id, 0)
 	if _, there := w.sim.VM(vmid); !out.Complete || there || w.service(id).Row.Status != kvm.Remove {
 		t.Errorf("%+v, at %s", out.Outcome, w.service(id).Row.Status)
 	}

@@ -66,6 +66,9 @@ func (w *world) walk(id int64, rows int) outcome {
 		w.t.Fatalf("service %d: claim %t, %v", id, won, err)
 	}
 	s := w.service(id)
+	if err := w.store.TakeNote(ctx, s); err != nil {
+		w.t.Fatal(err)
+	}
 	i := slices.IndexFunc(p.life.Pipelines(), func(t *pipeline.Pipeline) bool { return slices.Contains(t.Statuses(), s.Row.Status) })
 	if i < 0 {
 		w.t.Fatalf("service %d is at %s, where cron does nothing", id, s.Row.Status)

@@ -162,12 +162,12 @@ func TestTombstones(t *testing.T) {
 	}
 
 	// Forgotten: nobody knows what became of the VM.
-	if err := w.store.Forget(ctx, third, w.settings.VMIDRest); err == nil {
+	if _, err := w.store.Forget(ctx, third, w.settings.VMIDRest); err == nil {
 		t.Error("a service with a VM is forgotten")
 	}
 	kept := addresses(third)
 	w.set(third, "vm_status = 'error_terminate'")
-	if err := w.store.Forget(ctx, third, w.settings.VMIDRest); err != nil {
+	if _, err := w.store.Forget(ctx, third, w.settings.VMIDRest); err != nil {
 		t.Fatal(err)
 	}
 	if n := w.db.Text("SELECT COUNT(*) FROM puq_proxmox_kvm_addresses WHERE service_id = ? AND state = 'quarantined' AND until IS NULL", third); n != fmt.Sprint(len(kept)) {

@@ -47,7 +47,7 @@ func (l *Lifecycle) find(ctx context.Context, s *kvm.Service) (c Cluster, vm kvm
 		if strange := l.home(ctx, c, s); strange != nil && !errors.Is(strange, kvm.ErrDenied) {
 			err = strange
 		} else if kvm.Hint(err) == "" {
-			err = kvm.WithHint(err, "look for the service's own VM in Proxmox; when it is gone: puqkvm vm forget %d", s.ID)
+			err = kvm.WithHint(err, "look for the service's own VM in Proxmox; when it is gone: puqkvm vm forget %d --confirm FORGET", s.ID)
 		}
 	}
 	return c, vm, false, err
@@ -66,7 +66,7 @@ func (l *Lifecycle) absent(ctx context.Context, c Cluster, s *kvm.Service) (bool
 	}
 	if free && s.Row.Cluster == "" {
 		return false, kvm.WithHint(kvm.Errorf(kvm.ErrAdmin, "VM %d is not here, and which cluster it was made in is not stored: whether it is gone is not known", s.Row.VMID),
-			"look for it in Proxmox; when it is gone: puqkvm vm forget %d", s.ID)
+			"look for it in Proxmox; when it is gone: puqkvm vm forget %d --confirm FORGET", s.ID)
 	}
 	return free, nil
 }
@@ -80,7 +80,7 @@ func (l *Lifecycle) home(ctx context.Context, c Cluster, s *kvm.Service) error {
 		return err
 	case s.Row.Cluster != "" && st.Cluster != s.Row.Cluster:
 		return kvm.WithHint(kvm.Errorf(kvm.ErrAdmin, "VM %d was made in the cluster %q, and WHMCS server %d leads to %q: whether the VM is gone is not known", s.Row.VMID, s.Row.Cluster, s.Row.ServerID, st.Cluster),
-			"give WHMCS server %d its former address again, or, when that cluster is no more: puqkvm vm forget %d", s.Row.ServerID, s.ID)
+			"give WHMCS server %d its former address again, or, when that cluster is no more: puqkvm vm forget %d --confirm FORGET", s.Row.ServerID, s.ID)
 	case !st.Quorate:
 		return kvm.Errorf(kvm.ErrUnreachable, "the cluster %q has no quorum: whether VM %d is gone is not known", st.Cluster, s.Row.VMID)
 	}
