@@ -25,9 +25,9 @@ test: ## every test, with its own MariaDB and the race detector
 
 race: test ## the same: tests always run with the race detector
 
-soak: ## every crash point of every kind, every cell of the fault matrix, eight processes for 20 rounds
+soak: ## every crash point of every kind, every cell of the fault matrix, eight processes for 20 rounds, 100 000 random steps
 	@$(MARIADB) install
-	PUQKVM_SOAK=1 $(MARIADB) run -- go test -p 1 -timeout 120m -v -run '^(TestCrash|TestFaultMatrix|TestFaultMatrixLater|TestEightProcesses|TestTroubleWithEveryCall)$$' ./cmd ./pkg/lifecycle
+	PUQKVM_SOAK=1 $(MARIADB) run -- go test -p 1 -timeout 180m -v -run '^(TestModel|TestCrash|TestFaultMatrix|TestFaultMatrixLater|TestEightProcesses|TestTroubleWithEveryCall)$$' ./cmd ./pkg/lifecycle
 
 guards: ## take each guard out of the code, and see the test go red that must catch it
 	@$(MARIADB) install
