@@ -44,7 +44,6 @@ type modelService struct {
 	deleted      bool // it is no longer in WHMCS
 	resets       int  // how often a new password was asked for
 	still        int  // for how many ticks in a row without trouble it has not moved
-	at           kvm.Status
 }
 
 // model is a world, and what must be true of it.
@@ -62,7 +61,6 @@ type model struct {
 	faults   []*modelFault
 	down     map[string]bool
 	noQuorum bool
-	calm     int             // for how many ticks nothing has disturbed anything
 	held     bool            // a tick is, at one of its calls
 	touched  map[int64]bool  // in this step
 	secrets  map[string]bool // all passwords that guests ever had
