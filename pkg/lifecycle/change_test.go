@@ -9,9 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/puqkvm/puqkvm/pkg/event"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
-	"github.com/puqkvm/puqkvm/pkg/pipeline"
 	"github.com/puqkvm/puqkvm/pkg/pve/pvesim"
 )
 
