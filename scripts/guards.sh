@@ -115,6 +115,6 @@ guard "nothing freed before gone" pkg/lifecycle/find.go \
 	'return c, kvm.Owned{}, gone, absentErr' 'return c, kvm.Owned{}, true, nil' \
 	pkg/lifecycle:TestUnknownIsNotGone/terminate 'was given back'
 guard "terminate before the next row" pkg/whmcs/row.go \
-	"query += ` AND v.next_status <> 'terminate'`" 'query += ``' \
+	'case kvm.Terminate.Interrupts(to):' 'case false:' \
 	TestTerminateBeforeTheNextRow 'went on to another row'
 exit $failed
