@@ -126,7 +126,7 @@ func (w *world) disturb(tr trouble, list map[int][]call, index int) int64 {
 		// The row to verify the start goes back one row, so that the next run starts the VM.
 		stays := out.At == from(row) || row == rowVerify && out.At == from(rowStart)
 		switch {
-		case out.Complete && (tr.done || harmless(row, c)):
+		case out.Complete && (tr.done || harmless(row, c, tr)):
 		case out.Complete:
 			w.t.Errorf("%s: the row went on", at)
 		case !stays || w.service(id).Row.Status != out.At:
@@ -152,7 +152,11 @@ func (w *world) disturb(tr trouble, list map[int][]call, index int) int64 {
 }
 
 // harmless: what a row need not even notice.
-func harmless(row int, c call) bool {
+func harmless(row int, c call, tr trouble) bool {
+	// A token that may not ask for the cluster's name leaves it open.
+	if strings.HasSuffix(c.pattern, "/cluster/status") && tr.name == "403" {
+		return true
+	}
 	// Whether a VM has started is decided by its power state, not by what can be learned of the task.
 	if row == rowStart && strings.HasSuffix(c.pattern, "/tasks/{upid}/status") {
 		return true

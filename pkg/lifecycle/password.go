@@ -72,6 +72,9 @@ func (l *Lifecycle) tellGuest(ctx context.Context, s *kvm.Service) (pipeline.Res
 		return pipeline.Result{}, err
 	}
 	err = c.SetGuestPassword(ctx, vm, s.Username, password)
+	if errors.Is(err, kvm.ErrUnknown) && ctx.Err() == nil { // the answer was lost, perhaps: the same password may be set twice
+		err = c.SetGuestPassword(ctx, vm, s.Username, password)
+	}
 	switch {
 	case err == nil:
 		return pipeline.Result{To: kvm.RPStarting}, nil

@@ -69,7 +69,7 @@ func (l *Lifecycle) halt(ctx context.Context, c Cluster, s *kvm.Service, vm kvm.
 			}
 			tell(ctx, "stop request sent")
 		}
-		power, err := l.awaitStop(ctx, c, s, vm, taskShutdown, l.Settings.StopGraceful)
+		power, _, err := l.awaitStop(ctx, c, s, vm, taskShutdown, l.Settings.StopGraceful)
 		if err != nil || power == kvm.Stopped {
 			return ended(power, err)
 		}
@@ -85,8 +85,12 @@ func (l *Lifecycle) halt(ctx context.Context, c Cluster, s *kvm.Service, vm kvm.
 		}
 		tell(ctx, "it does not shut down: switched off")
 	}
-	power, err = l.awaitStop(ctx, c, s, vm, taskStop, l.Settings.StopForce)
-	if err == nil && power != kvm.Stopped {
+	power, why, err := l.awaitStop(ctx, c, s, vm, taskStop, l.Settings.StopForce)
+	switch {
+	case err != nil || power == kvm.Stopped:
+	case why != nil:
+		err = fmt.Errorf("VM %d does not stop (status: %s): %w", s.Row.VMID, power, why)
+	default:
 		err = fmt.Errorf("VM %d does not stop (status: %s)", s.Row.VMID, power)
 	}
 	return ended(power, err)
@@ -108,9 +112,10 @@ func (l *Lifecycle) endStop(ctx context.Context, s *kvm.Service) error {
 	return l.Store.Save(context.WithoutCancel(ctx), s)
 }
 
-// awaitStop waits until the VM is seen stopped, at most for limit, and answers with the last state seen. The task of kind
-// is followed: it ends when the VM has stopped, or when the guest has not heard.
-func (l *Lifecycle) awaitStop(ctx context.Context, c Cluster, s *kvm.Service, vm kvm.Owned, kind string, limit time.Duration) (kvm.Power, error) {
+// awaitStop waits until the VM is seen stopped, at most for limit, and answers with the last state seen, and
+// with why the task of kind failed, if it did. That is followed: it ends when the VM has stopped, or when the guest has not
+// heard.
+func (l *Lifecycle) awaitStop(ctx context.Context, c Cluster, s *kvm.Service, vm kvm.Owned, kind string, limit time.Duration) (power kvm.Power, why, err error) {
 	began := l.Clock.Now()
 	for {
 		left := limit - l.Clock.Now().Sub(began)
@@ -118,23 +123,25 @@ func (l *Lifecycle) awaitStop(ctx context.Context, c Cluster, s *kvm.Service, vm
 		if errors.Is(failed, kvm.ErrStillRunning) {
 			failed = nil
 		}
-		if ctx.Err() != nil {
-			return kvm.Running, context.Cause(ctx)
+		if failed != nil {
+			why = failed
 		}
-		power, _, err := c.Power(ctx, vm)
-		if err != nil {
-			return kvm.Running, err
+		if ctx.Err() != nil {
+			return kvm.Running, why, context.Cause(ctx)
+		}
+		if power, _, err = c.Power(ctx, vm); err != nil {
+			return kvm.Running, why, err
 		}
 		waited := l.Clock.Now().Sub(began)
 		over := s.Row.TaskUPID == "" // ended, so nothing more is to be waited for but a high-availability manager
 		switch {
 		case power == kvm.Stopped, waited >= limit, over && failed != nil && kind == taskShutdown:
-			return power, nil
+			return power, why, nil
 		case over && failed != nil && !errors.Is(failed, kvm.ErrTaskFailed) && !errors.Is(failed, kvm.ErrUnknown):
-			return power, failed
+			return power, why, failed
 		case over:
 			if err := pipeline.Waiting(ctx, func() error { return l.Clock.Sleep(ctx, powerPoll) }); err != nil {
-				return power, err
+				return power, why, err
 			}
 		}
 		if !over {

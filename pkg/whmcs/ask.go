@@ -29,10 +29,14 @@ type asked struct {
 // WHMCS's own verbs are never refused because a process is at work on the service: they are noted then, and taken when its
 // run ends, a terminate after its present row. What others ask for is kvm.ErrBusy then.
 func (s *Store) Ask(ctx context.Context, service int64, w kvm.Wish) (kvm.Answer, error) {
+	var lost *kvm.Answer // of a statement whose own answer was lost
 	for range writeTries {
 		a, err := s.readAsked(ctx, service)
 		if err != nil {
 			return kvm.Answer{}, fmt.Errorf("%s: service %d: %w", w.Verb, service, err)
+		}
+		if lost != nil && lost.Decision == kvm.Take && kvm.Status(a.status.String) == lost.Now {
+			return *lost, nil // it was taken
 		}
 		answer, update, err := s.decide(service, w, a)
 		if err != nil || update.set == "" {
@@ -45,7 +49,10 @@ func (s *Store) Ask(ctx context.Context, service int64, w kvm.Wish) (kvm.Answer,
 		}
 		res, err := s.db.ExecContext(ctx, query, args...)
 		switch {
-		case notWon(err), unknownOutcome(err): // asking twice does nothing more
+		case notWon(err):
+			continue
+		case unknownOutcome(err): // a note is no more for being made twice
+			lost = &answer
 			continue
 		case err != nil:
 			return kvm.Answer{}, fmt.Errorf("%s: service %d: %w", w.Verb, service, err)
