@@ -60,7 +60,7 @@ func TestSignalWhileCloning(t *testing.T) {
 			w, fake := slow(t, pvesim.Model{FullClone: time.Minute})
 			w.everyRow()
 			w.order(7000)
-			asked := w.holdAt("the question about the clone", at(pvesim.Done, "GET", "/status"))
+			asked := w.holdAt("the question about the clone", at(pvesim.Done, "GET", "/tasks/{upid}/status"))
 			c := w.start(nil, "cron", "--force")
 			asked.await(c)
 			asked.release()

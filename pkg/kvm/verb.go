@@ -114,14 +114,19 @@ func (v Verb) Status() Status {
 // the suspend or unsuspend that follows it.
 type Notes []Status
 
-// ParseNotes reads what String has written.
+// ParseNotes reads what String has written. What can be no note is none.
 func ParseNotes(text string) (n Notes) {
 	for part := range strings.SplitSeq(text, ",") {
-		if part != "" {
-			n = append(n, Status(part))
+		if s := Status(part); s.Notable() {
+			n = append(n, s)
 		}
 	}
 	return n
+}
+
+// Notable says whether s is what somebody can have asked for meanwhile.
+func (s Status) Notable() bool {
+	return s == Terminate || s == Creation || s == ChangePackage || s == Suspend || s == Unsuspend
 }
 
 // String is how they are stored, "" = none.

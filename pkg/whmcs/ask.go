@@ -15,6 +15,7 @@ type asked struct {
 	there     bool
 	status    sql.NullString
 	notes     kvm.Notes
+	noted     string // as they are stored
 	suspended bool
 	owner     string
 	held      bool // by a process that is, as far as can be known, alive
@@ -45,7 +46,7 @@ func (s *Store) Ask(ctx context.Context, service int64, w kvm.Wish) (kvm.Answer,
 		query, args := `UPDATE puqProxmoxKVM_vm_info v SET `+update.set+` WHERE v.service_id = ? AND v.vm_status <=> ? AND v.suspended = ? AND `+update.where,
 			slices.Concat(update.setArgs, []any{service, a.status, a.suspended}, update.whereArgs)
 		if s.notes() {
-			query, args = query+` AND v.next_status = ?`, append(args, a.notes.String())
+			query, args = query+` AND v.next_status = ?`, append(args, a.noted)
 		}
 		res, err := s.db.ExecContext(ctx, query, args...)
 		switch {
@@ -70,15 +71,14 @@ func (s *Store) readAsked(ctx context.Context, service int64) (asked, error) {
 	if !s.notes() {
 		noted = `''`
 	}
-	var notes string
 	err := s.db.QueryRowContext(ctx, `SELECT vm_status, `+noted+`, suspended <> 0, COALESCE(claim_owner, ''),
 		COALESCE(claim_until BETWEEN UTC_TIMESTAMP(6) AND UTC_TIMESTAMP(6) + INTERVAL ? SECOND, 0),
 		queued_at IS NULL AND vm_uuid = '' AND COALESCE(vm_uuids, '') IN ('', 'null', '[]'), COALESCE(vm_id, 0) FROM puqProxmoxKVM_vm_info WHERE service_id = ?`,
-		int64(2*ClaimLife.Seconds()), service).Scan(&a.status, &notes, &a.suspended, &a.owner, &a.held, &a.unproved, &a.vmid)
+		int64(2*ClaimLife.Seconds()), service).Scan(&a.status, &a.noted, &a.suspended, &a.owner, &a.held, &a.unproved, &a.vmid)
 	if errors.Is(err, sql.ErrNoRows) {
 		return asked{}, nil
 	}
-	a.notes = kvm.ParseNotes(notes)
+	a.notes = kvm.ParseNotes(a.noted)
 	a.held = a.held && a.owner != "" && !ownerDead(a.owner)
 	return a, err
 }

@@ -182,13 +182,13 @@ func (s *Store) passing(ctx context.Context, sv *kvm.Service, to kvm.Status, sto
 			err = store(to, "")
 			continue
 		case noted.note.Interrupts(to):
-		case to == kvm.Ready:
+		case to == kvm.Ready && noted.note.Notable() && noted.note != kvm.Creation: // an order follows a terminate alone
 			err = store(noted.note, noted.note)
 			continue
 		case to == kvm.Remove && noted.note == kvm.Creation:
 			err = store(kvm.RDRemoved, noted.note) // whose one row left makes a new order of it
 			continue
-		default: // of a service without a VM nothing else can be wanted
+		default: // of a service without a VM nothing else can be wanted, and what is no verb is nonsense
 			err = store(to, noted.note)
 			continue
 		}
