@@ -193,6 +193,9 @@ func (m *model) faultOp(rng *rand.Rand) string {
 	if len(m.faults) > 2 {
 		return ""
 	}
+	if rng.IntN(6) == 0 {
+		return m.hideOp(rng)
+	}
 	var kinds []trouble
 	for _, t := range troubles {
 		if t.full == "" && !t.fault.Hang && t.fault.NodeDown == 0 {
@@ -212,4 +215,17 @@ func (m *model) faultOp(rng *rand.Rand) string {
 	}
 	m.faults = append(m.faults, &modelFault{Armed: m.sim.AddFault(f), ticks: 1 + rng.IntN(3), name: tr.name})
 	return fmt.Sprintf("%s at %q %q, rate %g, %d times", tr.name, f.Method, f.Path, f.Rate, f.Count)
+}
+
+// hideOp has every VM out of sight for some ticks: the nodes know no configuration and the cluster lists nothing, as when
+// VMs move and the list lags behind. Only nextid knows better.
+func (m *model) hideOp(rng *rand.Rand) string {
+	ticks := 1 + rng.IntN(3)
+	for _, f := range []pvesim.Fault{
+		{Method: "GET", Path: "/nodes/{node}/qemu/{vmid}/config", Status: 500, Reason: "Configuration file 'nodes/pve1/qemu-server/100.conf' does not exist"},
+		{Method: "GET", Path: "/cluster/resources", Body: `{"data":[]}`},
+	} {
+		m.faults = append(m.faults, &modelFault{Armed: m.sim.AddFault(f), ticks: ticks, name: "out of sight"})
+	}
+	return fmt.Sprintf("all VMs are out of sight for %d ticks", ticks)
 }

@@ -54,7 +54,7 @@ func modelOps() []*modelOp {
 		{name: "another's tick", weight: 2, middle: true, do: (*model).otherTickOp},
 		{name: "verb", weight: 30, middle: true, do: (*model).verbOp},
 		{name: "product", weight: 5, middle: true, do: (*model).productOp},
-		{name: "upgrade", weight: 3, middle: true, do: (*model).upgradeOp},
+		{name: "upgrade", weight: 6, middle: true, do: (*model).upgradeOp},
 		{name: "WHMCS status", weight: 2, middle: true, do: (*model).stateOp},
 		{name: "service deleted", weight: 1, do: (*model).deleteOp},
 		{name: "Proxmox fault", weight: 4, middle: true, do: (*model).faultOp},
@@ -158,7 +158,7 @@ func (m *model) productOp(rng *rand.Rand) string {
 	product := strconv.Itoa(1 + rng.IntN(2))
 	one := func(list ...string) string { return list[rng.IntN(len(list))] }
 	change := one("cpu="+one("1", "2", "3", "4"), "ram="+one("1", "2", "3", "4"), "additional_size="+one("0", "2", "3", "4"), "system_size="+one("4", "5", "6"),
-		"ipv4="+one("1", "1", "2"), "ipv6="+one("0", "1", "2"), "vlan="+one("0", "20"), "auto_bridge="+one("on", "off"), "template="+one("9000", "9001"),
+		"ipv4="+one("1", "1", "2"), "ipv6="+one("0", "1", "2"), "ipv6="+one("0", "1"), "vlan="+one("0", "20"), "auto_bridge="+one("on", "off"), "template="+one("9000", "9001"),
 		"bandwidth="+one("0", "10"), "antispoof="+one("on", "off"), "clone_type="+one("full", "linked"), "system_mbps_rd="+one("0", "50"), "fw_enable="+one("on", "on", "off"))
 	if out, code := m.direct("product", "set", product, change); code != exitDone {
 		return "refused: " + change + ": " + strings.TrimSpace(out)
