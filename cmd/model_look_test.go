@@ -3,6 +3,7 @@ package cmd
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
@@ -195,8 +196,19 @@ func addressesOf(vm pvesim.VMState, fw pvesim.FirewallState) []string {
 	return out
 }
 
-// lookMails: a VM is announced once, and a new password once.
+// lookMails: what is in the outbox is sent once; a VM is announced once, and a new password once.
 func (m *model) lookMails() {
+	for _, r := range m.rows("SELECT service_id, template, COUNT(*) FROM puq_proxmox_kvm_outbox WHERE action = 'SendEmail' GROUP BY service_id, template") {
+		sent := 0
+		for _, mail := range m.api.Mails() {
+			if strconv.FormatInt(mail.ServiceID, 10) == r[0] && mail.Template == r[1] {
+				sent++
+			}
+		}
+		if entries, _ := strconv.Atoi(r[2]); sent > entries {
+			m.wrong("mail", "service %s: %q was sent %d times, for %s entries of the outbox", r[0], r[1], sent, r[2])
+		}
+	}
 	ready, reset := map[int64]int{}, map[int64]int{}
 	for _, mail := range m.api.Mails() {
 		switch mail.Template {

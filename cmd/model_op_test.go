@@ -70,7 +70,7 @@ func modelOps() []*modelOp {
 		{name: "VM moved by hand", weight: 1, middle: true, do: (*model).moveOp},
 		{name: "snapshot by hand", weight: 1, middle: true, do: (*model).snapshotOp},
 		{name: "row edited", weight: 3, do: (*model).editOp},
-		{name: "mail trouble", weight: 1, middle: true, do: (*model).mailOp},
+		{name: "mail trouble", weight: 3, middle: true, do: (*model).mailOp},
 		{name: "days pass", weight: 1, do: (*model).daysOp},
 	}
 }
