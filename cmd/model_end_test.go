@@ -12,6 +12,10 @@ import (
 // modelEnd is how many ticks services may need when all troubles are over.
 const modelEnd = 14
 
+// modelLastChange is what the products become at the end, and never were before: so each VM that is older has something to
+// change.
+var modelLastChange = map[string][]string{"1": {"ram=5"}, "2": {"cpu=5"}}
+
 // end takes all troubles away and sees to it that every service gets where it must: first by itself, then what its product
 // says, then away.
 func (m *model) end() {
@@ -63,9 +67,11 @@ func (m *model) heal() {
 		}
 	}
 	m.db.Exec("UPDATE tblhosting SET domainstatus = 'Active'")
-	for id, settings := range modelProducts {
-		if out, code := m.direct(append([]string{"product", "set", id}, settings...)...); code != exitDone {
-			m.wrong("end", "product %s: %s", id, out)
+	for id := range modelProducts {
+		for _, settings := range [][]string{modelProducts[id], modelLastChange[id]} {
+			if out, code := m.direct(append([]string{"product", "set", id}, settings...)...); code != exitDone {
+				m.wrong("end", "product %s: %s", id, out)
+			}
 		}
 	}
 	for _, p := range modelPools {
@@ -156,7 +162,7 @@ func (m *model) asProduct(s *modelService) {
 	}
 	product := m.db.Text("SELECT packageid FROM tblhosting WHERE id = ?", s.id)
 	settings := map[string]string{}
-	for _, text := range modelProducts[product] {
+	for _, text := range slices.Concat(modelProducts[product], modelLastChange[product]) {
 		key, value, _ := strings.Cut(text, "=")
 		settings[key] = value
 	}

@@ -137,7 +137,7 @@ func newModel(t *testing.T, s modelSetting, tally *modelTally) *model {
 	return m
 }
 
-// modelProducts are the two products as they are at the beginning and at the end.
+// modelProducts are the two products as they are at the beginning, and, but for modelLastChange, at the end.
 var modelProducts = map[string][]string{
 	"1": {"template=9000", "clone_type=linked", "cpu=2", "ram=4", "system_size=4", "additional_size=0", "ipv4=1", "ipv6=0", "bandwidth=0",
 		"auto_bridge=on", "vlan=0", "antispoof=on", "main_domain=example.com"},
