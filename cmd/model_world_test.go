@@ -42,6 +42,7 @@ type modelService struct {
 	taken        bool // somebody has taken its VM away by hand
 	started      bool // somebody has started its VM by hand
 	deleted      bool // it is no longer in WHMCS
+	traceless    bool // a mail of it may have left without WHMCS's log showing whose it was
 	resets       int  // how often a new password was asked for
 	still        int  // for how many ticks in a row without trouble it has not moved
 }
