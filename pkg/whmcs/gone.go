@@ -49,11 +49,13 @@ func addressTexts(sv *kvm.Service) string {
 	return strings.Join(list, ", ")
 }
 
-// freeAll gives back what a VM that is gone has held: addresses, slots, and its VMID, which rests.
+// freeAll gives back what a VM that is gone has held: addresses, slots, and its VMID, which rests. Mails about it that have
+// not been tried are given up: they would name nothing any more.
 func freeAll(ctx context.Context, tx *sql.Tx, sv *kvm.Service, rest time.Duration) error {
 	for _, query := range []string{
 		`DELETE FROM puq_proxmox_kvm_addresses WHERE service_id = ? AND state IN ('claimed', 'leaving')`,
 		`DELETE FROM puq_proxmox_kvm_slots WHERE service_id = ?`,
+		`UPDATE puq_proxmox_kvm_outbox SET state = 'failed', last_error = 'the VM that it is about is gone' WHERE service_id = ? AND action = 'SendEmail' AND state = 'pending'`,
 	} {
 		if _, err := tx.ExecContext(ctx, query, sv.ID); err != nil {
 			return err
