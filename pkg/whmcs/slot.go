@@ -54,6 +54,9 @@ func (s *Store) TakeSlot(ctx context.Context, sv *kvm.Service, kind, place strin
 	return false, nil
 }
 
+// freeTries is how often giving back is tried: where many go for the slots at once, they run into each other.
+const freeTries = 5 * writeTries
+
 // FreeSlots gives back what slots the service holds.
 func (s *Store) FreeSlots(ctx context.Context, sv *kvm.Service) error {
 	for try := 1; ; try++ {
@@ -61,7 +64,7 @@ func (s *Store) FreeSlots(ctx context.Context, sv *kvm.Service) error {
 		if err == nil {
 			return nil
 		}
-		if !notWon(err) && !unknownOutcome(err) || try == writeTries {
+		if !notWon(err) && !unknownOutcome(err) || try == freeTries {
 			return fmt.Errorf("free the slots of service %d: %w", sv.ID, err)
 		}
 	}
