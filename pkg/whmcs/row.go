@@ -27,7 +27,7 @@ type beside struct {
 // writeRow stores the intents of r and its status to where the row is still at r.Status and still r.Owner's.
 // Since the holder of the claim alone writes these columns, what it has in memory is what they shall be.
 //
-// Where something was noted that comes before to (see nowAsked) nothing is written, and it is errNoted with that.
+// Where something was noted that comes before to (see kvm.Status.Interrupts) nothing is written, and it is errNoted with that.
 func writeRow(ctx context.Context, db execer, service int64, r *kvm.Row, to kvm.Status, others ...beside) error {
 	return writeRowFor(ctx, db, service, r, to, "", others...)
 }
