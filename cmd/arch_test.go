@@ -16,7 +16,7 @@ const module = "github.com/puqkvm/puqkvm"
 // arrows says which packages of ours each package may import. What is not here may import nothing of ours.
 var arrows = map[string][]string{
 	"":                          {"cmd"},
-	"cmd":                       {"pkg/config", "pkg/clock", "pkg/cron", "pkg/event", "pkg/explain", "pkg/ipam", "pkg/kvm", "pkg/lifecycle", "pkg/mail", "pkg/pipeline", "pkg/pve", "pkg/pve/pvesim", "pkg/transcript", "pkg/whmcs", "pkg/whmcs/whmcsapi", "pkg/whmcs/whmcsapi/apisim", "pkg/whmcs/whmcstest"},
+	"cmd":                       {"pkg/config", "pkg/clock", "pkg/cron", "pkg/event", "pkg/explain", "pkg/ipam", "pkg/kvm", "pkg/lifecycle", "pkg/mail", "pkg/pipeline", "pkg/pve", "pkg/pve/pvesim", "pkg/transcript", "pkg/trust", "pkg/whmcs", "pkg/whmcs/whmcsapi", "pkg/whmcs/whmcsapi/apisim", "pkg/whmcs/whmcstest"},
 	"pkg/event":                 {"pkg/kvm"},
 	"pkg/explain":               {"pkg/kvm"},
 	"pkg/transcript":            {"pkg/event", "pkg/kvm", "pkg/clock"},
@@ -26,8 +26,9 @@ var arrows = map[string][]string{
 	"pkg/cron":                  {"pkg/lifecycle", "pkg/pipeline", "pkg/event", "pkg/kvm", "pkg/clock"},
 	"pkg/config":                {"pkg/kvm"},
 	"pkg/mail":                  {"pkg/kvm", "pkg/clock", "pkg/event"},
-	"pkg/pve":                   {"pkg/kvm", "pkg/clock", "pkg/event", "pkg/pve/pattern"},
+	"pkg/pve":                   {"pkg/kvm", "pkg/clock", "pkg/event", "pkg/trust", "pkg/pve/pattern"},
 	"pkg/pve/pvesim":            {"pkg/kvm", "pkg/clock", "pkg/pve/pattern"},
+	"pkg/trust":                 {"pkg/kvm"},
 	"pkg/whmcs":                 {"pkg/kvm", "pkg/clock", "pkg/event"},
 	"pkg/whmcs/whmcsapi":        {"pkg/kvm", "pkg/clock"},
 	"pkg/whmcs/whmcsapi/apisim": {"pkg/kvm", "pkg/clock"},

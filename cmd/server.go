@@ -11,6 +11,7 @@ import (
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/pve"
+	"github.com/puqkvm/puqkvm/pkg/trust"
 	"github.com/puqkvm/puqkvm/pkg/whmcs"
 	"github.com/spf13/cobra"
 )
@@ -38,8 +39,8 @@ func parseServerSettings(s whmcs.Server) (serverSettings, error) {
 	return out, nil
 }
 
-func (s serverSettings) trust() pve.Trust {
-	return pve.Trust{CAFile: s.CAFile, Pins: s.Fingerprints, Insecure: s.Insecure}
+func (s serverSettings) trust() trust.Trust {
+	return trust.Trust{CAFile: s.CAFile, Pins: s.Fingerprints, Insecure: s.Insecure}
 }
 
 func (s serverSettings) String() string {

@@ -20,6 +20,7 @@ import (
 	"github.com/puqkvm/puqkvm/pkg/pipeline"
 	"github.com/puqkvm/puqkvm/pkg/pve"
 	"github.com/puqkvm/puqkvm/pkg/pve/pvesim"
+	"github.com/puqkvm/puqkvm/pkg/trust"
 	"github.com/puqkvm/puqkvm/pkg/whmcs"
 	"github.com/puqkvm/puqkvm/pkg/whmcs/whmcstest"
 )
@@ -224,7 +225,7 @@ func (p *process) cluster(ctx context.Context, server int64) (lifecycle.Cluster,
 			return nil, err
 		}
 		client, err = pve.New(pve.Options{URLs: []string{net.JoinHostPort(s.Address(), strconv.Itoa(s.Port))}, User: s.Username, Secret: s.Password,
-			TLS: pve.Trust{Pins: []string{p.w.pve.Fingerprint}}, Timeout: p.w.timeout, Clock: p.w.clock})
+			TLS: trust.Trust{Pins: []string{p.w.pve.Fingerprint}}, Timeout: p.w.timeout, Clock: p.w.clock})
 		if err != nil {
 			return nil, err
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/puqkvm/puqkvm/pkg/clock"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/trust"
 )
 
 // Options say which cluster a Client talks to, and as whom.
@@ -22,7 +23,7 @@ type Options struct {
 	// User is an API token's id (whmcs@pve!puqkvm) or, without "!", a user for a ticket login (root@pam).
 	User   string
 	Secret kvm.Secret
-	TLS    Trust
+	TLS    trust.Trust
 	// Timeout is the patience for one request, from the slot to the last byte; 0 = 60 s.
 	Timeout time.Duration
 	// Requests is how many requests may be in flight at once; 0 = 8.
@@ -74,9 +75,9 @@ func New(o Options) (*Client, error) {
 	if err := checkCredentials(o.User, o.Secret); err != nil {
 		return nil, err
 	}
-	conf, err := o.TLS.config()
+	conf, err := o.TLS.Config()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("proxmox: %w", err)
 	}
 	if o.Timeout < 0 || o.Requests < 0 || o.SnapshotAge < 0 {
 		return nil, kvm.Errorf(kvm.ErrInvalid, "proxmox: timeout, requests and snapshot age must not be negative")

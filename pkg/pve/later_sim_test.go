@@ -10,6 +10,7 @@ import (
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/pve/pvesim"
+	"github.com/puqkvm/puqkvm/pkg/trust"
 )
 
 var flavours = []string{"7.4-17", "8.4.21", "9.2.4"}
@@ -42,7 +43,7 @@ func poor(t *testing.T, c *Client, sim *pvesim.Cluster) *Client {
 	const token = "poor@pve!t"
 	sim.AddToken(token, testSecret, false)
 	sim.Grant("/", "poor@pve", "VM.Audit", "Datastore.Audit")
-	p, err := New(Options{URLs: c.trip.hosts, User: token, Secret: kvm.NewSecret(testSecret), TLS: Trust{Insecure: true}, Clock: c.clock})
+	p, err := New(Options{URLs: c.trip.hosts, User: token, Secret: kvm.NewSecret(testSecret), TLS: trust.Trust{Insecure: true}, Clock: c.clock})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/puqkvm/puqkvm/pkg/clock"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/trust"
 )
 
 // ticketServer hands out tickets T1, T2, … and honours the newest one alone. Ticket numbers up to revoked are refused.
@@ -173,7 +174,7 @@ func TestARefusedTokenIsNotTriedAgainAtOnce(t *testing.T) {
 	}))
 	defer srv.Close()
 	clk := clock.NewFake(time.Unix(0, 0))
-	c, err := New(Options{URLs: []string{srv.URL}, User: "root@pam!whmcs", Secret: kvm.NewSecret("wrong-secret"), TLS: Trust{Insecure: true}, Clock: clk})
+	c, err := New(Options{URLs: []string{srv.URL}, User: "root@pam!whmcs", Secret: kvm.NewSecret("wrong-secret"), TLS: trust.Trust{Insecure: true}, Clock: clk})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/puqkvm/puqkvm/pkg/clock"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/trust"
 )
 
 const testSecret = "0d5ee1f0-1111-2222-3333-444455556666"
@@ -72,7 +73,7 @@ func (s *testServer) pin(t *testing.T) string {
 func (s *testServer) client(t *testing.T, change func(*Options)) *Client {
 	t.Helper()
 	o := Options{URLs: []string{s.URL}, User: "whmcs@pve!puqkvm", Secret: kvm.NewSecret(testSecret),
-		TLS: Trust{Pins: []string{s.pin(t)}}, Timeout: 5 * time.Second, Clock: clock.NewFake(time.Unix(1_700_000_000, 0))}
+		TLS: trust.Trust{Pins: []string{s.pin(t)}}, Timeout: 5 * time.Second, Clock: clock.NewFake(time.Unix(1_700_000_000, 0))}
 	if change != nil {
 		change(&o)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/puqkvm/puqkvm/pkg/clock"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/pve/pvesim"
+	"github.com/puqkvm/puqkvm/pkg/trust"
 )
 
 // simulated is a cluster of two nodes with a local and a shared storage and the template 9000, and a Client with just
@@ -40,7 +41,7 @@ func simulated(t *testing.T, version string) (*Client, *pvesim.Cluster) {
 	sim.AddUser("root@pam", "rootpw")
 	server := httptest.NewTLSServer(sim.Handler())
 	t.Cleanup(server.Close)
-	options := Options{URLs: []string{server.URL}, User: token, Secret: kvm.NewSecret(testSecret), TLS: Trust{Insecure: true}, Clock: clk}
+	options := Options{URLs: []string{server.URL}, User: token, Secret: kvm.NewSecret(testSecret), TLS: trust.Trust{Insecure: true}, Clock: clk}
 	c, err := New(options)
 	if err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/trust"
 )
 
 // quick fails the test when the library slept: its shortest sleep is one second.
@@ -329,15 +330,15 @@ func TestTrust(t *testing.T) {
 	wrong := strings.Repeat("AB:", 31) + "AB"
 	for _, c := range []struct {
 		name  string
-		trust Trust
+		trust trust.Trust
 		ok    bool
 	}{
-		{"pin", Trust{Pins: []string{wrong, pin}}, true},
-		{"plain hex", Trust{Pins: []string{strings.ToLower(strings.ReplaceAll(pin, ":", ""))}}, true},
-		{"ca", Trust{CAFile: ca}, true},
-		{"insecure", Trust{Insecure: true}, true},
-		{"wrong pin", Trust{Pins: []string{wrong}}, false},
-		{"system roots", Trust{}, false},
+		{"pin", trust.Trust{Pins: []string{wrong, pin}}, true},
+		{"plain hex", trust.Trust{Pins: []string{strings.ToLower(strings.ReplaceAll(pin, ":", ""))}}, true},
+		{"ca", trust.Trust{CAFile: ca}, true},
+		{"insecure", trust.Trust{Insecure: true}, true},
+		{"wrong pin", trust.Trust{Pins: []string{wrong}}, false},
+		{"system roots", trust.Trust{}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := len(s.requests())
@@ -397,7 +398,7 @@ func TestNewRefusesBadOptions(t *testing.T) {
 		"newline":        func(o *Options) { o.Secret = kvm.NewSecret("topsecret\n") },
 		"short pin":      func(o *Options) { o.TLS.Pins = []string{"AA:BB"} },
 		"no CA file":     func(o *Options) { o.TLS.CAFile = "/nonexistent/ca.pem" },
-		"two ways":       func(o *Options) { o.TLS = Trust{Insecure: true, Pins: []string{strings.Repeat("00", 32)}} },
+		"two ways":       func(o *Options) { o.TLS = trust.Trust{Insecure: true, Pins: []string{strings.Repeat("00", 32)}} },
 		"negative limit": func(o *Options) { o.Requests = -1 },
 	} {
 		o := good

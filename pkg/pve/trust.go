@@ -2,140 +2,37 @@ package pve
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"net"
-	"os"
-	"strings"
-	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/trust"
 )
 
-// Trust says how the server's certificate is judged. Zero is the system's roots; at most one field is set.
-type Trust struct {
-	// CAFile is a PEM file with the authorities to trust, such as a cluster's pve-root-ca.pem.
-	CAFile string
-	// Pins are SHA-256 fingerprints of certificates, any of which is trusted as it is: AA:BB:… or plain hex. Several,
-	// for each node has its own and certificates are renewed.
-	Pins []string
-	// Insecure trusts anybody. It is for the administrator who asked for it.
-	Insecure bool
-}
-
-// pinError is a certificate that no pin fits. The fingerprint is public.
-type pinError struct{ presented string }
-
-func (e *pinError) Error() string {
-	return "the server's certificate has the SHA-256 fingerprint " + e.presented + ", which is not pinned"
-}
-
-func (t Trust) config() (*tls.Config, error) {
-	conf := &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(64)}
-	ways := 0
-	for _, used := range []bool{t.CAFile != "", len(t.Pins) > 0, t.Insecure} {
-		if used {
-			ways++
-		}
-	}
-	switch {
-	case ways > 1:
-		return nil, kvm.Errorf(kvm.ErrInvalid, "proxmox: a CA file, fingerprints and insecure exclude each other")
-	case t.CAFile != "":
-		pem, err := os.ReadFile(t.CAFile)
-		if err != nil {
-			return nil, kvm.Errorf(kvm.ErrInvalid, "proxmox: the CA file: %w", err)
-		}
-		conf.RootCAs = x509.NewCertPool()
-		if !conf.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, kvm.Errorf(kvm.ErrInvalid, "proxmox: the CA file %s has no certificate in PEM form", t.CAFile)
-		}
-	case t.Insecure:
-		conf.InsecureSkipVerify = true
-	case len(t.Pins) > 0:
-		pins, err := parsePins(t.Pins)
-		if err != nil {
-			return nil, err
-		}
-		conf.InsecureSkipVerify = true // the pins are the check, also of a resumed session
-		conf.VerifyConnection = func(s tls.ConnectionState) error { return checkPins(pins, s) }
-	}
-	return conf, nil
-}
-
-func parsePins(texts []string) ([][sha256.Size]byte, error) {
-	var pins [][sha256.Size]byte
-	for _, s := range texts {
-		b, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(s), ":", ""))
-		if err != nil || len(b) != sha256.Size {
-			return nil, kvm.Errorf(kvm.ErrInvalid, "proxmox: the fingerprint %q is not SHA-256: 32 bytes in hex, with or without colons", s)
-		}
-		pins = append(pins, [sha256.Size]byte(b))
-	}
-	return pins, nil
-}
-
-func checkPins(pins [][sha256.Size]byte, s tls.ConnectionState) error {
-	if len(s.PeerCertificates) == 0 {
-		return errors.New("the server showed no certificate")
-	}
-	sum := sha256.Sum256(s.PeerCertificates[0].Raw)
-	for _, pin := range pins {
-		if subtle.ConstantTimeCompare(sum[:], pin[:]) == 1 {
-			return nil
-		}
-	}
-	return &pinError{formatPin(sum)}
-}
-
-func formatPin(sum [sha256.Size]byte) string {
-	parts := make([]string, len(sum))
-	for i, b := range sum {
-		parts[i] = fmt.Sprintf("%02X", b)
-	}
-	return strings.Join(parts, ":")
-}
-
-// Fingerprint connects to addr (as in Options.URLs) and gives the SHA-256 fingerprint of the certificate shown there,
-// in the form AA:BB:…. It trusts whoever answers: compare the result with what the node itself shows before pinning it.
+// Fingerprint connects to addr (as in Options.URLs) and gives the SHA-256 fingerprint of the certificate shown there, see
+// trust.Fingerprint.
 func Fingerprint(ctx context.Context, addr string) (string, error) {
 	h, err := host(addr)
 	if err != nil {
 		return "", err
 	}
-	name, _, _ := net.SplitHostPort(h)
-	d := tls.Dialer{
-		NetDialer: &net.Dialer{Timeout: 5 * time.Second},
-		Config:    &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true, ServerName: name},
-	}
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
-	conn, err := d.DialContext(ctx, "tcp", h)
+	print, err := trust.Fingerprint(ctx, h)
 	if err != nil {
-		return "", kvm.Errorf(kvm.ErrUnreachable, "proxmox: the certificate of %s: %w", h, err)
+		err = fmt.Errorf("proxmox: %w", err)
 	}
-	defer conn.Close()
-	return formatPin(sha256.Sum256(conn.(*tls.Conn).ConnectionState().PeerCertificates[0].Raw)), nil
+	return print, err
 }
 
 // withTrustHint adds to an error about a certificate how to mend it.
 func withTrustHint(e *Error) error {
-	var pin *pinError
-	var cert *tls.CertificateVerificationError
+	print, pinned, refused := trust.Presented(e.cause)
 	switch {
-	case errors.As(e.cause, &pin):
-		return kvm.WithHint(e, "if the certificate was renewed, compare this fingerprint with the node's own and add it to the server's pins: %s", pin.presented)
-	case errors.As(e.cause, &cert):
-		fingerprint := ""
-		if len(cert.UnverifiedCertificates) > 0 {
-			fingerprint = " " + formatPin(sha256.Sum256(cert.UnverifiedCertificates[0].Raw))
+	case pinned:
+		return kvm.WithHint(e, "if the certificate was renewed, compare this fingerprint with the node's own and add it to the server's pins: %s", print)
+	case refused:
+		if print != "" {
+			print = " " + print
 		}
-		return kvm.WithHint(e, "give the server the cluster's CA file, or compare this fingerprint with the node's own and pin it:%s", fingerprint)
+		return kvm.WithHint(e, "give the server the cluster's CA file, or compare this fingerprint with the node's own and pin it:%s", print)
 	}
 	return e
 }
