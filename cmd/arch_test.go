@@ -17,6 +17,9 @@ const module = "github.com/puqkvm/puqkvm"
 var arrows = map[string][]string{
 	"":                          {"cmd"},
 	"cmd":                       {"pkg/config", "pkg/clock", "pkg/cron", "pkg/event", "pkg/explain", "pkg/ipam", "pkg/kvm", "pkg/lifecycle", "pkg/mail", "pkg/pipeline", "pkg/pve", "pkg/pve/pvesim", "pkg/transcript", "pkg/trust", "pkg/whmcs", "pkg/whmcs/whmcsapi", "pkg/whmcs/whmcsapi/apisim", "pkg/whmcs/whmcstest"},
+	"pkg/dns":                   {"pkg/kvm", "pkg/event", "pkg/clock"},
+	"pkg/dns/dnstest":           {"pkg/dns", "pkg/kvm"},
+	"pkg/dns/web":               {"pkg/kvm", "pkg/trust"},
 	"pkg/event":                 {"pkg/kvm"},
 	"pkg/explain":               {"pkg/kvm"},
 	"pkg/transcript":            {"pkg/event", "pkg/kvm", "pkg/clock"},
