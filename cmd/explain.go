@@ -90,7 +90,23 @@ func (a *app) facts(ctx context.Context, id int64) (*explain.Facts, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.Zones = append(f.Zones, zones...)
+	for _, z := range zones {
+		f.Zones = append(f.Zones, z.Name)
+	}
+	records, err := a.store.DNSRecords(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range records {
+		switch r.State {
+		case kvm.DNSSet:
+			f.DNS.Set++
+		case kvm.DNSDue:
+			f.DNS.Due++
+		case kvm.DNSGone:
+			f.DNS.Gone++
+		}
+	}
 	s, err := a.store.Service(ctx, id)
 	switch {
 	case errors.Is(err, kvm.ErrNotFound):

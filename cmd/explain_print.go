@@ -59,8 +59,8 @@ func (a *app) printExplained(e explained) {
 	for _, ad := range e.Addresses {
 		s.line("addresses", "%s", addressLine(ad))
 	}
-	if n := len(e.Zones); n > 0 {
-		s.line("DNS", "%d zones are configured; this version serves none", n)
+	if len(e.Zones) > 0 {
+		s.line("DNS", "%s", dnsLine(e))
 	}
 	for _, m := range e.Mails {
 		s.line("mails", "%s", joined(fmt.Sprintf("%s: %s since %s", m.Name, m.State, a.when(m.Created)), fmt.Sprintf("%d attempts", m.Attempts), m.Error))
@@ -228,6 +228,15 @@ func commandLine(c explain.Command) string {
 	}
 	if c.When != "" {
 		text += "   when " + c.When
+	}
+	return text
+}
+
+// dnsLine says how the service's records stand.
+func dnsLine(e explained) string {
+	text := fmt.Sprintf("%d zones; %d records are set", len(e.Zones), e.DNS.Set)
+	if open := e.DNS.Due + e.DNS.Gone; open > 0 {
+		text += fmt.Sprintf(", %d could not be set, %d not be removed: puqkvm dns sync %d", e.DNS.Due, e.DNS.Gone, e.Service)
 	}
 	return text
 }

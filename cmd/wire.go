@@ -39,9 +39,11 @@ type app struct {
 	store    *whmcs.Store
 	settings config.Settings
 
-	mu      sync.Mutex
-	clients map[int64]*pve.Client
-	warned  sync.Mutex
+	mu         sync.Mutex
+	clients    map[int64]*pve.Client
+	dns        dnsSide
+	patientDNS bool // nobody but a shell waits for DNS
+	warned     sync.Mutex
 }
 
 func (a *app) close() {
@@ -219,8 +221,12 @@ func (a *app) lifecycle(ctx context.Context) (*lifecycle.Lifecycle, error) {
 	if err != nil {
 		return nil, err
 	}
+	syncer, err := a.dnsSyncer()
+	if err != nil {
+		return nil, err
+	}
 	return lifecycle.New(lifecycle.Lifecycle{
-		Store: a.store,
+		Store: a.store, DNSZones: a.dnsZones, DNS: syncer, ModuleLog: a.moduleLog,
 		Cluster: func(ctx context.Context, id int64) (lifecycle.Cluster, error) {
 			c, err := a.client(ctx, id)
 			if err != nil {

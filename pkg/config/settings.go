@@ -54,6 +54,7 @@ type Settings struct {
 	ClonesPerStorage   int
 	RequestsPerCluster int
 	AlertAfter         time.Duration
+	DNSTimeout         time.Duration
 }
 
 // intervalPrefix comes before a task's name.
@@ -106,6 +107,9 @@ var table = []Setting{
 	{Name: "pve.requests_per_cluster", Kind: Number, Default: "8", Min: 1, Max: 256,
 		Help: "requests at once to a cluster, of one process",
 		set:  func(s *Settings, p parsed) { s.RequestsPerCluster = int(p.number) }},
+	{Name: "dns.timeout", Kind: Duration, Default: "30s", Unit: "s", Min: 1, Max: 600,
+		Help: "how long a DNS provider may take for the records of one VM; what is not done then is told, and puqkvm dns sync does it",
+		set:  func(s *Settings, p parsed) { s.DNSTimeout = p.duration }},
 	{Name: "alert.after", Kind: Duration, Default: "15m", Unit: "m", Min: 1, Max: 10080,
 		Help: "a service this long in one pending status is reported once: an activity-log entry and a mail to the administrators",
 		set:  func(s *Settings, p parsed) { s.AlertAfter = p.duration }},

@@ -33,9 +33,12 @@ func environment(environ []string) map[string]string {
 	return env
 }
 
+// DNSSecretVariable is the environment variable with the secret of the DNS zone that a command adds or edits.
+const DNSSecretVariable = "PUQKVM_DNS_SECRET"
+
 // unknownVariables are the names in env that no key has; PUQKVM_TEST_ is left to the tests.
 func unknownVariables(env map[string]string) []string {
-	known := map[string]bool{"PUQKVM_CONFIG": true}
+	known := map[string]bool{"PUQKVM_CONFIG": true, DNSSecretVariable: true}
 	for _, k := range keys {
 		known[variable(k.name)] = true
 		if k.secret {

@@ -117,6 +117,20 @@ type Said struct {
 	Action  bool   `json:"action"` // it stands among the lines of an action, not in a block
 }
 
+// DNSChanged is an operation at a DNS provider, done or failed.
+type DNSChanged struct {
+	At
+	Service  int64    `json:"service"`
+	Op       string   `json:"op"`       // fwd, rev, fwd-del, rev-del
+	Provider string   `json:"provider"` // cloudflare, hestiacp, powerdns
+	Zone     string   `json:"zone"`
+	Host     string   `json:"host"`      // the host name
+	Addrs    []string `json:"addresses"` // its addresses; of a reverse operation the one
+	Changed  bool     `json:"changed"`
+	Error    string   `json:"error,omitempty"` // "" = it is as it should be
+	Action   bool     `json:"action"`          // it stands among the lines of an action, not in a block
+}
+
 // ServiceResult is the line of a service under its task's TaskEnded.
 type ServiceResult struct {
 	At
@@ -157,6 +171,9 @@ func (ActionEnded) Name() string { return "action_ended" }
 
 // Name is said.
 func (Said) Name() string { return "said" }
+
+// Name is dns_changed.
+func (DNSChanged) Name() string { return "dns_changed" }
 
 // Name is service_result.
 func (ServiceResult) Name() string { return "service_result" }

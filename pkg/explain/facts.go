@@ -15,8 +15,9 @@ type Facts struct {
 	VM        VM        `json:"vm"`
 	Addresses []Address `json:"addresses"`
 	NoAddress string    `json:"no_address,omitempty"` // why the pools do not have the addresses that its next row wants, "" = they have
-	Zones     []string  `json:"dns_zones"`            // the configured ones; this version serves none
-	Mails     []Mail    `json:"mails"`                // those that are not sent
+	Zones     []string  `json:"dns_zones"`            // the configured ones
+	DNS       DNS       `json:"dns"`
+	Mails     []Mail    `json:"mails"` // those that are not sent
 	LastRun   *kvm.Run  `json:"last_run"`
 	Cron      Cron      `json:"cron"`
 }
@@ -200,4 +201,11 @@ func (f *Facts) running() *Task {
 		return &f.VM.Tasks[0]
 	}
 	return nil
+}
+
+// DNS counts the records that were written for the service.
+type DNS struct {
+	Set  int `json:"set"`
+	Due  int `json:"due"`  // a zone has not said that it is there
+	Gone int `json:"gone"` // a zone has not said that it is gone
 }

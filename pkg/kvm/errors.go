@@ -81,8 +81,22 @@ func WithHint(err error, format string, args ...any) error {
 	return hinted{err, fmt.Sprintf(format, args...)}
 }
 
-// Hint is the innermost hint that err carries, or "".
+type rehinted struct {
+	error
+	hint string
+}
+
+func (r rehinted) Unwrap() error { return r.error }
+
+// Rehint is err with hint in place of the one that it carries: whoever passes it on knows better what to type.
+func Rehint(err error, hint string) error { return rehinted{err, hint} }
+
+// Hint is the hint that Rehint gave err, else the innermost one that it carries, or "".
 func Hint(err error) string {
+	var r rehinted
+	if errors.As(err, &r) {
+		return r.hint
+	}
 	hint := ""
 	for err != nil {
 		var h hinted

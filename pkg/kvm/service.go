@@ -23,6 +23,10 @@ type Service struct {
 	Addrs   []Claim // the addresses that are claimed for it, first of each family first
 	Leaving []Claim // those that the package no longer has, which the VM may still use until its change is through
 
+	// Reverse are the names that addresses shall have in place of the VM's (vm_rev_dns); it may name addresses that the service
+	// has no more.
+	Reverse map[netip.Addr]string
+
 	// Problem is what is wrong with the rows of WHMCS that the service needs (a missing product, a nonsense setting). No
 	// row of a pipeline runs while it is set; nil = nothing.
 	Problem error
@@ -171,7 +175,7 @@ type Pending struct {
 // Mail is an entry of the outbox.
 type Mail struct {
 	ServiceID int64
-	Action    string            // the WHMCS API action: SendEmail, SendAdminEmail
+	Action    string            // the WHMCS API action: SendEmail, SendAdminEmail, OpenTicket
 	Template  string            // messagename, "" for a custom message
 	Params    map[string]string // further parameters of the action
 	Key       string            // two entries with one key are one mail

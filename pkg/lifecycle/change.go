@@ -58,7 +58,7 @@ func (l *Lifecycle) updateAddresses(ctx context.Context, s *kvm.Service) (pipeli
 	if _, err := l.configureFirewall(ctx, s); err != nil {
 		return pipeline.Result{}, err
 	}
-	if dns.Note != "" && dns.Note != noZone {
+	if dns.Note != "" && dns.Note != noZone && dns.Note != noChange {
 		return pipeline.Result{Note: "DNS: " + dns.Note}, nil
 	}
 	return pipeline.Result{}, nil

@@ -83,5 +83,14 @@
 //   - There is no way to adopt a VM that differs. Whoever knows that it is the service's can make name and address say so,
 //     and then whoever comes later sees it too.
 //   - A status is set by hand only where the program could have got there itself with the same safety ([Lifecycle.MaySet]).
-//   - DNS providers are not served by this version: with zones in the table the row says so in its title, and goes on.
+//
+// # Names
+//
+// What is written into DNS for a service is noted in a journal before it is, and taken out of it when every zone has said
+// that it is gone. So a record that a provider which was down has kept is removed by whatever comes next: the next row, dns
+// sync, also after the service has ended. No row of DNS fails: each operation is a line, and the title counts what failed.
+// While a provider is waited for, the worker is lent to others.
+//
+// Of a service that ends, or that WHMCS has ended, or whose domain is no host name, nothing is written and nothing is
+// removed but what was to go already. A record that another service has in the journal by now is not removed for this one.
 package lifecycle

@@ -92,9 +92,17 @@ func (s fusedStore) FreeSlots(ctx context.Context, sv *kvm.Service) error {
 	return s.f.do("FreeSlots", func() error { return s.Store.FreeSlots(ctx, sv) })
 }
 
-func (s fusedStore) Zones(ctx context.Context) (z []string, err error) {
-	err = s.f.do("Zones", func() error { z, err = s.Store.Zones(ctx); return err })
-	return z, err
+func (s fusedStore) DNSRecords(ctx context.Context, service int64) (r []kvm.DNSRecord, err error) {
+	err = s.f.do("DNSRecords", func() error { r, err = s.Store.DNSRecords(ctx, service); return err })
+	return r, err
+}
+
+func (s fusedStore) NoteDNS(ctx context.Context, service int64, records []kvm.DNSRecord) error {
+	return s.f.do("NoteDNS", func() error { return s.Store.NoteDNS(ctx, service, records) })
+}
+
+func (s fusedStore) DNSDone(ctx context.Context, service int64, failed []kvm.DNSRecord) error {
+	return s.f.do("DNSDone", func() error { return s.Store.DNSDone(ctx, service, failed) })
 }
 
 type fusedCluster struct {

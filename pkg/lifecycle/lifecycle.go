@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/clock"
+	"github.com/puqkvm/puqkvm/pkg/dns"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/pipeline"
 )
@@ -37,6 +38,11 @@ type Lifecycle struct {
 	Rand     io.Reader
 	// Installation is the id that ownership marks carry.
 	Installation string
+	// DNSZones are the zones as they are configured; nil = there are none. DNS carries their operations out.
+	DNSZones func(ctx context.Context) ([]dns.Zone, error)
+	DNS      *dns.Syncer
+	// ModuleLog takes the summary of what was done in DNS; nil = nobody wants it.
+	ModuleLog func(ctx context.Context, action, request, response string)
 
 	queues    *queues
 	templates *templates

@@ -46,8 +46,12 @@ type Store interface {
 	Backups(ctx context.Context, service int64) ([]kvm.Backup, error)
 	// ForgetBackup takes a volume that is gone out of the journal.
 	ForgetBackup(ctx context.Context, service int64, b kvm.Backup) error
-	// Zones are the names of the configured DNS zones.
-	Zones(ctx context.Context) ([]string, error)
+	// DNSRecords are those that were, or may have been, written for the service.
+	DNSRecords(ctx context.Context, service int64) ([]kvm.DNSRecord, error)
+	// NoteDNS notes what is about to be written (kvm.DNSDue) or removed (kvm.DNSGone).
+	NoteDNS(ctx context.Context, service int64, records []kvm.DNSRecord) error
+	// DNSDone notes that what was due is set, and that what was to go is gone, but for failed.
+	DNSDone(ctx context.Context, service int64, failed []kvm.DNSRecord) error
 }
 
 // What the rows need of Proxmox. One value stands for one cluster; it is safe for concurrent use. Every method sends its

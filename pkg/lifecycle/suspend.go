@@ -27,7 +27,7 @@ func (l *Lifecycle) Unsuspend() *pipeline.Pipeline {
 // DNSRecords is the table that makes all DNS records anew.
 func (l *Lifecycle) DNSRecords() *pipeline.Pipeline {
 	return &pipeline.Pipeline{Name: "DNS", Action: "set_dns_records", Steps: []pipeline.Step{
-		{From: kvm.SetDNSRecords, Title: "Configure DNS records", To: kvm.Ready, Do: l.row(l.configureDNS)},
+		{From: kvm.SetDNSRecords, Title: "Configure DNS records", To: kvm.Ready, Do: l.row(l.renewDNS)},
 	}}
 }
 

@@ -35,6 +35,8 @@ type Store interface {
 	BeginMail(ctx context.Context, e kvm.OutboxEntry, owner string) (kvm.OutboxEntry, error)
 	// MailEvidence gathers what shows whether an attempt of e was successful.
 	MailEvidence(ctx context.Context, e kvm.OutboxEntry) (kvm.MailEvidence, error)
+	// TicketOpened says whether an attempt of e, which opens a ticket, was successful.
+	TicketOpened(ctx context.Context, e kvm.OutboxEntry) (bool, error)
 	// MailSent records that e was sent, whoever holds it.
 	MailSent(ctx context.Context, e kvm.OutboxEntry) error
 	// RetryMail gives e back in state, due after pause. Where e is no longer owner's it does nothing.
@@ -195,6 +197,17 @@ func (d *Deliverer) record(ctx context.Context, e kvm.OutboxEntry) (outcome, err
 
 // traced says whether an attempt of e is known to have been successful after all.
 func (d *Deliverer) traced(ctx context.Context, e kvm.OutboxEntry) (bool, error) {
+	if e.Action == "OpenTicket" {
+		opened := false
+		err := within(ctx, lookLimit, func(ctx context.Context) (err error) {
+			opened, err = d.Store.TicketOpened(ctx, e)
+			return err
+		})
+		if err != nil {
+			return false, fmt.Errorf("ticket %d: look for it: %w", e.ID, err)
+		}
+		return opened, nil
+	}
 	if e.Action != "SendEmail" {
 		return false, nil // WHMCS keeps none of a mail to administrators
 	}
@@ -219,7 +232,7 @@ func within(ctx context.Context, limit time.Duration, do func(context.Context) e
 func name(e kvm.OutboxEntry) string {
 	what := e.Template
 	if what == "" {
-		what = e.Params["customsubject"]
+		what = e.Params["customsubject"] + e.Params["subject"]
 	}
 	return fmt.Sprintf("mail %q (%s, service %d, outbox entry %d)", what, e.Action, e.ServiceID, e.ID)
 }

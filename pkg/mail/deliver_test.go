@@ -231,7 +231,7 @@ func TestTheEndOfTheContextStopsBeforeTheNextEntry(t *testing.T) {
 }
 
 func TestOnlyTheDatabaseIsAnError(t *testing.T) {
-	for _, method := range []string{"WaitingMails", "TakeMail", "BeginMail", "MailEvidence", "MailSent", "RetryMail", "FailMail"} {
+	for _, method := range []string{"WaitingMails", "TakeMail", "BeginMail", "MailEvidence", "TicketOpened", "MailSent", "RetryMail", "FailMail"} {
 		w := newWorld(t, 1)
 		w.failing = method
 		switch method {
@@ -239,6 +239,8 @@ func TestOnlyTheDatabaseIsAnError(t *testing.T) {
 			w.API = nil
 		case "MailEvidence":
 			w.answers = []error{errUnknown}
+		case "TicketOpened":
+			w.entries[0].Action, w.answers = "OpenTicket", []error{errUnknown}
 		case "RetryMail":
 			w.answers = []error{errRefused}
 		case "FailMail":
@@ -261,5 +263,23 @@ func TestAdminMailsLeaveNoTrace(t *testing.T) {
 	w.now.Advance(time.Minute)
 	if s, _ := w.deliver(); s != 1 {
 		t.Fatalf("sent %d", s)
+	}
+}
+
+// TestATicketIsOpenedOnce: one whose answer was lost is looked for by its subject.
+func TestATicketIsOpenedOnce(t *testing.T) {
+	for _, opened := range []bool{true, false} {
+		w := newWorld(t)
+		e := w.put(1)
+		e.Action, e.Template, e.Params = "OpenTicket", "", map[string]string{"subject": "Reverse DNS of 192.0.2.10 (service 1, 2026-04-10 03:00:00)"}
+		if w.answers = []error{errUnknown}; opened {
+			w.logged = []kvm.MailText{{Subject: e.Params["subject"]}}
+		}
+		w.deliver()
+		w.now.Advance(time.Minute)
+		w.deliver()
+		if want := map[bool]int{true: 1, false: 2}[opened]; len(w.calls) != want || e.State != kvm.MailSent {
+			t.Errorf("opened %t: %d calls, %s", opened, len(w.calls), e.State)
+		}
 	}
 }

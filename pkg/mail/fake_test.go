@@ -164,6 +164,15 @@ func (w *world) MailEvidence(_ context.Context, o kvm.OutboxEntry) (kvm.MailEvid
 	return ev, w.fails("MailEvidence")
 }
 
+func (w *world) TicketOpened(_ context.Context, o kvm.OutboxEntry) (bool, error) {
+	for _, m := range w.logged {
+		if m.Subject == o.Params["subject"] {
+			return true, w.fails("TicketOpened")
+		}
+	}
+	return false, w.fails("TicketOpened")
+}
+
 func (w *world) MailSent(ctx context.Context, o kvm.OutboxEntry) error {
 	if err := errors.Join(ctx.Err(), w.fails("MailSent")); err != nil {
 		return err

@@ -63,10 +63,9 @@ func Line(e event.Event, zone *time.Location) string {
 		}
 		return fmt.Sprintf("%s   sid:%d  [%s] done (%.2fs) result=%s", stamp, e.Service, e.Action, e.Took.Seconds(), result)
 	case event.Said:
-		if e.Action {
-			return fmt.Sprintf("%s   sid:%d    · %s", stamp, e.Service, oneLine(e.Text))
-		}
-		return fmt.Sprintf("%s       · %s", stamp, oneLine(e.Text))
+		return said(stamp, e.Service, e.Action, e.Text)
+	case event.DNSChanged:
+		return said(stamp, e.Service, e.Action, DNSText(e))
 	case event.ServiceResult:
 		if e.Message == "" {
 			return fmt.Sprintf("%s   sid:%d action:%s result:success", stamp, e.Service, e.Action)
@@ -74,6 +73,30 @@ func Line(e event.Event, zone *time.Location) string {
 		return fmt.Sprintf("%s   sid:%d action:%s %s (%s -> %s) [%.2fs]", stamp, e.Service, e.Action, oneLine(e.Message), e.From, e.To, e.Took.Seconds())
 	}
 	return stamp + " " + e.Name()
+}
+
+// said is a line of its own, in a block or among the lines of an action.
+func said(stamp string, service int64, action bool, text string) string {
+	if action {
+		return fmt.Sprintf("%s   sid:%d    · %s", stamp, service, oneLine(text))
+	}
+	return fmt.Sprintf("%s       · %s", stamp, oneLine(text))
+}
+
+// DNSText is an operation without the moment: "fwd OK [powerdns] example.com ← name.example.com (2 IPs)".
+func DNSText(e event.DNSChanged) string {
+	result, reason := "OK", ""
+	if e.Error != "" {
+		result, reason = "ERR", ": "+e.Error
+	}
+	what := fmt.Sprintf("%s (%d IPs)", e.Host, len(e.Addrs))
+	switch {
+	case strings.HasPrefix(e.Op, "rev") && len(e.Addrs) > 0:
+		what = e.Addrs[0] + " → " + e.Host
+	case len(e.Addrs) == 1:
+		what = e.Host + " (1 IP)"
+	}
+	return fmt.Sprintf("%s %s [%s] %s ← %s%s", e.Op, result, e.Provider, e.Zone, what, reason)
 }
 
 func pad(s string, width int) string {

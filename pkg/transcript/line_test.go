@@ -44,6 +44,14 @@ var all = []struct {
 	{event.ServiceResult{At: at("03:50:16"), Service: 5546, Action: "deploy"}, "2026-04-10 03:50:16   sid:5546 action:deploy result:success"},
 	{event.ServiceResult{At: at("03:53:51"), Service: 5546, Action: "change_package", Message: "VM failed to start (status: stopped). Will retry.", From: "cp_firewall", To: "cp_start", Took: 5110 * time.Millisecond},
 		"2026-04-10 03:53:51   sid:5546 action:change_package VM failed to start (status: stopped). Will retry. (cp_firewall -> cp_start) [5.11s]"},
+	{event.DNSChanged{At: at("03:49:19"), Service: 5546, Op: "fwd", Provider: "powerdns", Zone: "example.com", Host: "name.example.com", Addrs: []string{"192.168.130.6", "2001:db8::6"}},
+		"2026-04-10 03:49:19       · fwd OK [powerdns] example.com ← name.example.com (2 IPs)"},
+	{event.DNSChanged{At: at("03:49:19"), Service: 5546, Op: "fwd-del", Provider: "hestiacp", Zone: "example.com", Host: "name.example.com", Addrs: []string{"192.168.130.6"}, Action: true},
+		"2026-04-10 03:49:19   sid:5546    · fwd-del OK [hestiacp] example.com ← name.example.com (1 IP)"},
+	{event.DNSChanged{At: at("03:49:19"), Service: 5546, Op: "rev", Provider: "powerdns", Zone: "130.168.192.in-addr.arpa", Host: "name.example.com", Addrs: []string{"192.168.130.6"}},
+		"2026-04-10 03:49:19       · rev OK [powerdns] 130.168.192.in-addr.arpa ← 192.168.130.6 → name.example.com"},
+	{event.DNSChanged{At: at("03:49:19"), Op: "rev-del", Provider: "cloudflare", Zone: "130.168.192.in-addr.arpa", Host: "name.example.com", Addrs: []string{"192.168.130.6"}, Error: "no\nanswer"},
+		"2026-04-10 03:49:19       · rev-del ERR [cloudflare] 130.168.192.in-addr.arpa ← 192.168.130.6 → name.example.com: no answer"},
 	{event.TickEnded{At: at("03:50:16"), Took: 57600 * time.Millisecond}, "2026-04-10 03:50:16 PUQ Proxmox KVM Cron End (57.6s total)"},
 }
 

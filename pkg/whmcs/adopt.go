@@ -177,7 +177,7 @@ var legacy = [...]struct {
 }{
 	{"puq_customization_module_puq_proxmox_kvm_ip_pools", "puq_proxmox_kvm_ip_pools", "server_id type bridge gateway mask address_start address_stop",
 		"server_id type bridge vlan gateway mask dns1 dns2 address_start address_stop", "puqkvm ippool add"},
-	{"puq_customization_module_puq_proxmox_kvm_dns_zones", "puq_proxmox_kvm_dns_zones", "zone type config", "zone type config", "a version that serves DNS"},
+	{"puq_customization_module_puq_proxmox_kvm_dns_zones", "puq_proxmox_kvm_dns_zones", "zone type config", "zone type config", "puqkvm dns zone add"},
 }
 
 func legacyTables() []string {

@@ -66,3 +66,14 @@ func (s *Store) mailTexts(ctx context.Context, query string, args ...any) ([]kvm
 	}
 	return texts, rows.Err()
 }
+
+// TicketOpened says whether the client has a ticket with e's subject, which no other has. Where the tickets cannot be read
+// nothing is known of one.
+func (s *Store) TicketOpened(ctx context.Context, e kvm.OutboxEntry) (bool, error) {
+	var n int
+	err := s.db.QueryRowContext(ctx, `SELECT COUNT(*) FROM tbltickets WHERE userid = ? AND title = ?`, e.ClientID, e.Params["subject"]).Scan(&n)
+	if err = s.failed(err, "trace of ticket %d", e.ID); errors.Is(err, kvm.ErrAdmin) {
+		return false, nil
+	}
+	return n > 0, err
+}

@@ -59,7 +59,7 @@ func (st SchemaState) Err() error {
 // QueueErr is Err for who only queues what WHMCS asks for: WHMCS does not ask twice, so that must work between a new program
 // and its migration.
 func (st SchemaState) QueueErr() error {
-	if st.Have > 0 && st.Have < st.Want && !slices.ContainsFunc(st.Missing, func(name string) bool { return !slices.Contains(sinceVersion2[:], name) }) {
+	if st.Have > 0 && st.Have < st.Want && !slices.ContainsFunc(st.Missing, func(name string) bool { return !slices.Contains(sinceVersion1[:], name) }) {
 		return nil
 	}
 	return st.Err()

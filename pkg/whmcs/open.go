@@ -36,7 +36,7 @@ type Store struct {
 	opened  Opened
 
 	given given // see Allocate
-	zones look[[]string]
+	zones look[[]kvm.DNSZone]
 	due   dueMails // see TakeMail
 }
 

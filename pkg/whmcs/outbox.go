@@ -24,7 +24,7 @@ func insertMail(ctx context.Context, tx *sql.Tx, m kvm.Mail, clientID int64) err
 		return kvm.Errorf(kvm.ErrInvalid, "mail for service %d: the key %q must be 1 to %d ASCII characters without blanks", m.ServiceID, m.Key, mailKeyLimit)
 	case m.Action == "SendEmail" && (m.Template == "" || m.ServiceID <= 0):
 		return kvm.Errorf(kvm.ErrInvalid, "mail %s: SendEmail needs a template and a service, got %q and %d", m.Key, m.Template, m.ServiceID)
-	case m.Action != "SendEmail" && m.Action != "SendAdminEmail":
+	case m.Action != "SendEmail" && m.Action != "SendAdminEmail" && m.Action != "OpenTicket":
 		return kvm.Errorf(kvm.ErrInvalid, "mail %s: %q is no action that sends mails", m.Key, m.Action)
 	}
 	params := m.Params
@@ -43,6 +43,16 @@ func insertMail(ctx context.Context, tx *sql.Tx, m kvm.Mail, clientID int64) err
 		return fmt.Errorf("mail %s into the outbox: %w", m.Key, err)
 	}
 	return nil
+}
+
+// MailState is the state of the entry with this key; kvm.ErrNotFound = there is none.
+func (s *Store) MailState(ctx context.Context, key string) (kvm.OutboxState, error) {
+	var state string
+	err := s.db.QueryRowContext(ctx, `SELECT state FROM puq_proxmox_kvm_outbox WHERE mail_key = ?`, key).Scan(&state)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", kvm.Errorf(kvm.ErrNotFound, "the outbox has no entry %s", key)
+	}
+	return kvm.OutboxState(state), s.failed(err, "outbox")
 }
 
 // WaitingMails is how many entries of the outbox are neither sent nor failed.

@@ -334,25 +334,3 @@ func (s *Store) Password(ctx context.Context, sv *kvm.Service) (kvm.Secret, erro
 	}
 	return password, nil
 }
-
-// Zones are the names of the configured DNS zones, as they were at most lookAge ago.
-func (s *Store) Zones(ctx context.Context) ([]string, error) {
-	return s.zones.get(ctx, s.readZones)
-}
-
-func (s *Store) readZones(ctx context.Context) ([]string, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT zone FROM puq_proxmox_kvm_dns_zones ORDER BY id`)
-	if err != nil {
-		return nil, fmt.Errorf("DNS zones: %w", err)
-	}
-	defer rows.Close()
-	var out []string
-	for rows.Next() {
-		var zone string
-		if err := rows.Scan(&zone); err != nil {
-			return nil, fmt.Errorf("DNS zones: %w", err)
-		}
-		out = append(out, zone)
-	}
-	return out, rows.Err()
-}

@@ -8,7 +8,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
-	"github.com/puqkvm/puqkvm/pkg/whmcs/whmcstest"
 )
 
 // readyMail is a mail that MoveWithMail may be given.
@@ -210,14 +209,5 @@ func TestSetPasswordIsOneTransaction(t *testing.T) {
 	err := x.SetPassword(t.Context(), sv, "ada", kvm.NewSecret("hidden-password"))
 	if err == nil || strings.Contains(err.Error(), "hidden-password") || x.vm("password_set", 7) != "0" || sv.Row.PasswordSet || sv.Username != "" {
 		t.Errorf("%v, flag %s", err, x.vm("password_set", 7))
-	}
-}
-
-func TestZones(t *testing.T) {
-	x := newShop(t, whmcstest.WithPHPTables())
-	x.db.Exec("INSERT INTO puq_proxmox_kvm_dns_zones (zone, type) VALUES ('b.example.com', 'powerdns')")
-	got, err := x.Zones(t.Context())
-	if d := cmp.Diff([]string{"example.com", "b.example.com"}, got); d != "" || err != nil {
-		t.Error(d, err)
 	}
 }

@@ -6,10 +6,11 @@ import (
 )
 
 // schemaVersion is raised with every change of ownSchema, so that an older database is told from a newer one.
-const schemaVersion = 2
+const schemaVersion = 3
 
-// sinceVersion2 is what tables of version 1 lack and queueing does without.
-var sinceVersion2 = [...]string{"puqProxmoxKVM_vm_info.vm_cluster", "puqProxmoxKVM_vm_info.next_status", "puqProxmoxKVM_vm_info.template", "puq_proxmox_kvm_backups"}
+// sinceVersion1 is what tables of earlier versions lack and queueing does without.
+var sinceVersion1 = [...]string{"puqProxmoxKVM_vm_info.vm_cluster", "puqProxmoxKVM_vm_info.next_status", "puqProxmoxKVM_vm_info.template", "puq_proxmox_kvm_backups",
+	"puq_proxmox_kvm_dns_records", "puq_proxmox_kvm_leases"}
 
 // Character sets of text columns: ours are utf8mb4; ids, addresses and tokens are ascii and compare byte by byte, JSON
 // documents compare byte by byte too.
@@ -151,6 +152,12 @@ func stateTables() []tableDef {
 			"trace_after int NOT NULL DEFAULT 0", "last_error text NULL", "created_at datetime(6) NOT NULL", "sent_at datetime(6) NULL",
 			"claim_owner varchar(190)"+ascii+" NULL", "claim_until datetime(6) NULL",
 		), []keyDef{{"PRIMARY KEY", "id"}, {"UNIQUE KEY", "mail_key"}, {"KEY", "state,next_try"}}},
+		{"puq_proxmox_kvm_dns_records", defs(
+			"id bigint NOT NULL AUTO_INCREMENT", "service_id int NOT NULL", "kind varchar(8)"+ascii+" NOT NULL", "name varchar(253)"+ascii+" NOT NULL",
+			"address varchar(45)"+ascii+" NOT NULL", "state varchar(8)"+ascii+" NOT NULL DEFAULT 'due'",
+		), []keyDef{{"PRIMARY KEY", "id"}, {"UNIQUE KEY", "service_id,kind,name,address"}, {"KEY", "name"}, {"KEY", "state"}}},
+		{"puq_proxmox_kvm_leases", defs("name varchar(190)"+ascii+" NOT NULL", "owner varchar(190)"+ascii+" NOT NULL DEFAULT ''", "until datetime(6) NOT NULL"),
+			[]keyDef{{"PRIMARY KEY", "name"}}},
 		{"puq_proxmox_kvm_cron_tasks", defs(
 			"name varchar(64)"+ascii+" NOT NULL", "started_at datetime(6) NULL", "finished_at datetime(6) NULL",
 			"result varchar(255) NOT NULL DEFAULT ''", "owner varchar(190)"+ascii+" NOT NULL DEFAULT ''",

@@ -90,16 +90,19 @@ func Endpoint(text string) (string, error) {
 	return u.String(), nil
 }
 
-// Send sends m by its action, with its params: SendEmail with its template and service, or SendAdminEmail, which needs the
-// params customsubject and custommessage.
+// Send sends m by its action, with its params: SendEmail with its template and service, SendAdminEmail, which needs the
+// params customsubject and custommessage, or OpenTicket, which needs deptid, subject and message.
 func (c *Client) Send(ctx context.Context, m kvm.Mail) error {
 	switch m.Action {
 	case "SendEmail":
 		return c.SendEmail(ctx, m.Template, m.ServiceID, m.Params)
 	case "SendAdminEmail":
 		return c.sendAdminEmail(ctx, m.Params)
+	case "OpenTicket":
+		_, err := c.Call(ctx, "OpenTicket", m.Params)
+		return err
 	default:
-		return kvm.Errorf(kvm.ErrInvalid, "mail %s: %q is no action that sends mails (SendEmail, SendAdminEmail)", m.Key, m.Action)
+		return kvm.Errorf(kvm.ErrInvalid, "mail %s: %q is no action that sends (SendEmail, SendAdminEmail, OpenTicket)", m.Key, m.Action)
 	}
 }
 
