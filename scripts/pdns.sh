@@ -46,7 +46,7 @@ install_packages() {
 		return
 	fi
 	command -v apt-get >/dev/null ||
-		die "no ${without//$'\n'/, } and no apt-get here: install PowerDNS's server (4.4 or later), its SQLite backend and sqlite3 with your system's own means"
+		die "no ${without//$'\n'/, } and no apt-get here: install PowerDNS's server (4.6 or later), its SQLite backend and sqlite3 with your system's own means"
 	if [[ $(id -u) != 0 ]]; then
 		sudo -n true 2>/dev/null ||
 			die "installing needs root: as root, run apt-get install --no-install-recommends ${packages[*]} (Debian's package starts a service on port 53)"

@@ -1,5 +1,5 @@
 // Package powerdns keeps records in zones of a PowerDNS Authoritative server, through the HTTP API that is built into it. It
-// was written to versions 4.7 and later, and is tested with 4.7 (scripts/pdns.sh).
+// is tested against version 4.7 itself (scripts/pdns.sh).
 //
 // # Contract
 //

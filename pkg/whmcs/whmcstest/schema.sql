@@ -185,3 +185,11 @@ CREATE TABLE tblmodulelog (
   request mediumtext NOT NULL, response mediumtext NOT NULL, arrdata mediumtext NOT NULL,
   PRIMARY KEY (id)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8 COLLATE=utf8_unicode_ci;
+
+CREATE TABLE tbltickets (
+  id int(10) NOT NULL AUTO_INCREMENT, tid varchar(128) DEFAULT NULL, did int(10) NOT NULL, userid int(10) NOT NULL,
+  contactid int(10) NOT NULL DEFAULT 0, name text NOT NULL, email text NOT NULL, c text NOT NULL,
+  date datetime NOT NULL DEFAULT '0000-00-00 00:00:00', title text NOT NULL, message text NOT NULL,
+  status varchar(64) NOT NULL, urgency text NOT NULL, service text NOT NULL,
+  PRIMARY KEY (id), KEY userid (userid), KEY date (date), KEY did (did), KEY status (status)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8 COLLATE=utf8_unicode_ci;

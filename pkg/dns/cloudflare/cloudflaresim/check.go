@@ -108,7 +108,9 @@ func (r Record) valid() *refusal {
 
 func validName(name string) bool {
 	for _, label := range strings.Split(name, ".") {
-		odd := func(c rune) bool { return !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || strings.ContainsRune("-_*/", c)) }
+		odd := func(c rune) bool {
+			return !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || strings.ContainsRune("-_*/", c))
+		}
 		if label == "" || len(label) > 63 || strings.ContainsFunc(label, odd) {
 			return false
 		}

@@ -92,13 +92,14 @@ func (s *Server) execute(z *zone, b batch) (object, *refusal) {
 		deleted = append(deleted, records[i].shown())
 		records = slices.Delete(records, i, i+1)
 	}
-	change := func(in input, r Record) (object, *refusal) {
+	change := func(in input, whole bool) (object, *refusal) {
 		i := slices.IndexFunc(records, func(r Record) bool { return r.ID == in.ID })
 		if i < 0 {
 			return nil, missing()
 		}
-		if r.ID == "" {
-			r = records[i] // PATCH
+		r := records[i]
+		if whole {
+			r = Record{ID: r.ID, TTL: 1, CreatedOn: r.CreatedOn}
 		}
 		r = in.onto(z, r)
 		r.ModifiedOn = s.o.Clock.Now()
@@ -109,14 +110,14 @@ func (s *Server) execute(z *zone, b batch) (object, *refusal) {
 		return r.shown(), nil
 	}
 	for _, in := range b.Patches {
-		shown, no := change(in, Record{})
+		shown, no := change(in, false)
 		if no != nil {
 			return nil, no
 		}
 		patched = append(patched, shown)
 	}
 	for _, in := range b.Puts {
-		shown, no := change(in, Record{ID: in.ID, TTL: 1, CreatedOn: s.o.Clock.Now()})
+		shown, no := change(in, true)
 		if no != nil {
 			return nil, no
 		}
