@@ -83,9 +83,7 @@ func (w *world) walk(id int64, rows int) outcome {
 	}
 	var out outcome
 	out.Outcome = p.engine.Run(ctx, table, s, event.SinkFunc(func(e event.Event) {
-		if st, ok := e.(event.StepEnded); ok {
-			out.steps = append(out.steps, st)
-		}
+		out.see(w, e)
 	}))
 	if err := w.store.Release(ctx, id, p.owner, out.Message); err != nil {
 		w.t.Fatal(err)

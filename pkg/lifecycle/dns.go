@@ -127,9 +127,10 @@ func ReverseName(s *kvm.Service, c kvm.Claim) string {
 	return FQDN(s)
 }
 
-// records are those that the claims ask for.
+// records are those that the claims ask for, IPv4 first.
 func records(s *kvm.Service, fqdn string, claims []kvm.Claim) []dns.Record {
 	var out []dns.Record
+	claims = slices.SortedStableFunc(slices.Values(claims), func(a, b kvm.Claim) int { return a.Addr.Unmap().BitLen() - b.Addr.Unmap().BitLen() })
 	for _, c := range claims {
 		out = append(out, dns.Record{Name: fqdn, Addr: c.Addr.Unmap()})
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/clock"
+	"github.com/puqkvm/puqkvm/pkg/dns"
 	"github.com/puqkvm/puqkvm/pkg/event"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/lifecycle"
@@ -64,6 +65,10 @@ type world struct {
 	timeout  time.Duration // of one request
 	hash     string        // cc_encryption_hash that the program was told
 	next     int64         // the next service's id
+
+	zones     func(context.Context) ([]dns.Zone, error) // nil = there are none
+	moduleLog func(ctx context.Context, action, request, response string)
+	onDNS     func(event.DNSChanged)
 }
 
 var epoch = time.Date(2026, 4, 10, 1, 49, 18, 0, time.UTC)
@@ -210,7 +215,8 @@ func (w *world) start(f *fuse) *process {
 	if f != nil {
 		store = fusedStore{w.store, f}
 	}
-	p.life = lifecycle.New(lifecycle.Lifecycle{Store: store, Cluster: p.cluster, Settings: w.settings, Clock: w.clock, Rand: rand.Reader, Installation: installation})
+	p.life = lifecycle.New(lifecycle.Lifecycle{Store: store, Cluster: p.cluster, Settings: w.settings, Clock: w.clock, Rand: rand.Reader, Installation: installation,
+		DNSZones: w.zones, DNS: w.syncer(), ModuleLog: w.moduleLog})
 	p.engine = pipeline.Engine{Store: store, Clock: w.clock, Warn: func(text string) { p.warnings = append(p.warnings, text) }}
 	return p
 }
@@ -241,6 +247,18 @@ func (p *process) cluster(ctx context.Context, server int64) (lifecycle.Cluster,
 type outcome struct {
 	pipeline.Outcome
 	steps []event.StepEnded
+}
+
+// see keeps what a row has said.
+func (o *outcome) see(w *world, e event.Event) {
+	switch e := e.(type) {
+	case event.StepEnded:
+		o.steps = append(o.steps, e)
+	case event.DNSChanged:
+		if w.onDNS != nil {
+			w.onDNS(e)
+		}
+	}
 }
 
 // note is what stood in brackets behind a row's title.
@@ -276,9 +294,7 @@ func (p *process) run(id int64, last int) outcome {
 	table.Steps = table.Steps[:last]
 	var out outcome
 	out.Outcome = p.engine.Run(ctx, table, s, event.SinkFunc(func(e event.Event) {
-		if st, ok := e.(event.StepEnded); ok {
-			out.steps = append(out.steps, st)
-		}
+		out.see(w, e)
 	}))
 	if p.fuse.blown() {
 		// The claim of a process that is gone falls silent.
