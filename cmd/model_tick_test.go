@@ -151,7 +151,7 @@ func (m *model) tick(d *disturbance) string {
 	m.clk.Advance(time.Minute)
 	m.minutesLater(1)
 	m.db.Exec("UPDATE puq_proxmox_kvm_outbox SET next_try = next_try - INTERVAL 10 MINUTE WHERE state <> 'sent'")
-	before := m.statuses()
+	before, since := m.statuses(), m.since()
 	clear(m.touched)
 	out, errs, code, hurt, reached := m.disturb(d)
 	m.said([]string{"cron"}, out+errs)
@@ -170,7 +170,7 @@ func (m *model) tick(d *disturbance) string {
 		}
 	}
 	m.faults = slices.DeleteFunc(m.faults, func(f *modelFault) bool { return f.ticks <= 0 })
-	m.progress(before, calm, hurt)
+	m.progress(before, since, calm, hurt)
 	if d != nil && !reached {
 		return fmt.Sprintf("exit %d, not reached; %s", code, m.summary(before))
 	}
@@ -296,6 +296,17 @@ func (m *model) statuses() map[int64]kvm.Status {
 	return out
 }
 
+// since is when each service has reached its status.
+func (m *model) since() map[int64]string {
+	out := map[int64]string{}
+	for _, row := range m.rows("SELECT service_id, COALESCE(status_since, '') FROM puqProxmoxKVM_vm_info") {
+		var id int64
+		_, _ = fmt.Sscan(row[0], &id)
+		out[id] = row[1]
+	}
+	return out
+}
+
 // pending says whether cron has something to do for a service at this status.
 func pending(s kvm.Status) bool {
 	switch s.Phase() {
@@ -313,12 +324,13 @@ var exhaustedWords = regexp.MustCompile(`not enough|free|exhausted`)
 
 // progress checks that each service which has something to do has moved or says why not, and that those which have no
 // trouble do move.
-func (m *model) progress(before map[int64]kvm.Status, calm, hurt bool) {
-	now, vms := m.statuses(), m.sim.VMs()
+func (m *model) progress(before map[int64]kvm.Status, since map[int64]string, calm, hurt bool) {
+	now, reached, vms := m.statuses(), m.since(), m.sim.VMs()
 	own := m.own(vms)
 	for _, s := range m.list() {
 		was, is := before[s.id], now[s.id]
-		if !pending(is) || was != is || m.touched[s.id] || hurt {
+		// One that came to its end and was noted for the same again stands where it stood, and has moved.
+		if !pending(is) || was != is || since[s.id] != reached[s.id] || m.touched[s.id] || hurt {
 			s.still = 0
 			continue
 		}

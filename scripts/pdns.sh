@@ -37,9 +37,10 @@ missing() {
 }
 
 # install_packages sets up no service: on a machine with systemd the unit is masked while the package is configured, and
-# disabled before the mask goes. A server that was there before is left as it is.
+# disabled afterwards. A server that was there before is left as it is.
 install_packages() {
-	local without as_root=() masked=
+	local without
+	as_root=()
 	without=$(missing)
 	if [[ -z $without ]]; then
 		say "nothing to do: $(pdns_server --version 2>&1 | grep -om1 'PowerDNS Authoritative Server [^ ]*')"
@@ -55,17 +56,18 @@ install_packages() {
 	say "installing ${packages[*]} (no service is started or left enabled)"
 	"${as_root[@]}" apt-get update >&2
 	if [[ -d /run/systemd/system ]] && ! command -v pdns_server >/dev/null; then
+		trap unmask EXIT
 		"${as_root[@]}" systemctl mask --runtime pdns.service >&2
-		masked=yes
 	fi
 	"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${packages[@]}" >&2 ||
 		say "apt-get failed"
-	if [[ -n $masked ]]; then
-		"${as_root[@]}" systemctl disable pdns.service >&2 || true
-		"${as_root[@]}" systemctl unmask --runtime pdns.service >&2
-	fi
 	without=$(missing)
 	[[ -z $without ]] || die "${without//$'\n'/, } is still missing"
+}
+
+unmask() {
+	"${as_root[@]}" systemctl unmask --runtime pdns.service >&2
+	"${as_root[@]}" systemctl disable pdns.service >&2 || true # the package has enabled it
 }
 
 # fill_data makes $dir/data: an empty database.

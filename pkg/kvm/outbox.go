@@ -35,11 +35,14 @@ type MailEvidence struct {
 	Domain    string     // tblhosting.domain
 	Dedicated string     // tblhosting.dedicatedip
 	// How many other entries of the same template may have a mail among Logged: those sent since TraceAfter, and those
-	// being sent. Of the same service, and of the same client (that includes the service's).
+	// being sent. Of the same client (that includes the service's), and of the same service: there those whose outcome is not
+	// known, either, count only if they are older. Mails of one template to one service say the same, so that of several
+	// entries without an answer the oldest has the first of them.
 	OfService, OfClient int
 }
 
 // MailText is the subject and the message of a template or of a mail, as the tables have them (HTML).
 type MailText struct {
+	ID               int64 // of tblemails; 0 for a template
 	Subject, Message string
 }

@@ -37,8 +37,9 @@ type Store interface {
 	MailEvidence(ctx context.Context, e kvm.OutboxEntry) (kvm.MailEvidence, error)
 	// TicketOpened says whether an attempt of e, which opens a ticket, was successful.
 	TicketOpened(ctx context.Context, e kvm.OutboxEntry) (bool, error)
-	// MailSent records that e was sent, whoever holds it.
-	MailSent(ctx context.Context, e kvm.OutboxEntry) error
+	// MailSent records that e was sent, whoever holds it. Its trace is the row of tblemails with the id at or an earlier one;
+	// at 0 = it is one of those that are there now.
+	MailSent(ctx context.Context, e kvm.OutboxEntry, at int64) error
 	// RetryMail gives e back in state, due after pause. Where e is no longer owner's it does nothing.
 	RetryMail(ctx context.Context, e kvm.OutboxEntry, owner string, state kvm.OutboxState, pause time.Duration, reason string) error
 	// FailMail gives e up and writes text into the activity log, both or neither; or is kvm.ErrMoved.
@@ -108,10 +109,10 @@ func (d *Deliverer) Deliver(ctx context.Context) (sentCount, failedCount int, er
 func (d *Deliverer) one(ctx context.Context, e kvm.OutboxEntry) (outcome, error) {
 	before := e.State
 	if before == kvm.MailSending {
-		if found, err := d.traced(ctx, e); err != nil {
+		if at, found, err := d.traced(ctx, e); err != nil {
 			return outcome{}, err
 		} else if found {
-			return d.record(ctx, e)
+			return d.record(ctx, e, at)
 		}
 	}
 	err := within(ctx, recordLimit, func(ctx context.Context) (err error) {
@@ -127,15 +128,15 @@ func (d *Deliverer) one(ctx context.Context, e kvm.OutboxEntry) (outcome, error)
 	refusal := within(ctx, sendLimit, func(ctx context.Context) error { return d.API.Send(ctx, e.Mail) })
 	switch {
 	case refusal == nil:
-		return d.record(ctx, e)
+		return d.record(ctx, e, 0)
 	case !errors.Is(refusal, kvm.ErrUnknown):
 		// This attempt did nothing; what is not known of an earlier one stays so.
 		return d.postpone(ctx, e, before, refusal)
 	}
-	if found, err := d.traced(ctx, e); err != nil {
+	if at, found, err := d.traced(ctx, e); err != nil {
 		return outcome{}, err
 	} else if found {
-		return d.record(ctx, e)
+		return d.record(ctx, e, at)
 	}
 	return d.postpone(ctx, e, kvm.MailSending, refusal)
 }
@@ -187,16 +188,16 @@ func Pause(attempts int, age time.Duration) time.Duration {
 }
 
 // record writes down that e was sent.
-func (d *Deliverer) record(ctx context.Context, e kvm.OutboxEntry) (outcome, error) {
-	err := within(ctx, recordLimit, func(ctx context.Context) error { return d.Store.MailSent(ctx, e) })
+func (d *Deliverer) record(ctx context.Context, e kvm.OutboxEntry, at int64) (outcome, error) {
+	err := within(ctx, recordLimit, func(ctx context.Context) error { return d.Store.MailSent(ctx, e, at) })
 	if err != nil {
 		return outcome{}, fmt.Errorf("mail %d was sent, but could not be recorded as sent: %w", e.ID, err)
 	}
 	return outcome{sent: true}, nil
 }
 
-// traced says whether an attempt of e is known to have been successful after all.
-func (d *Deliverer) traced(ctx context.Context, e kvm.OutboxEntry) (bool, error) {
+// traced says whether an attempt of e is known to have been successful after all, and where its trace is.
+func (d *Deliverer) traced(ctx context.Context, e kvm.OutboxEntry) (at int64, found bool, err error) {
 	if e.Action == "OpenTicket" {
 		opened := false
 		err := within(ctx, lookLimit, func(ctx context.Context) (err error) {
@@ -204,22 +205,23 @@ func (d *Deliverer) traced(ctx context.Context, e kvm.OutboxEntry) (bool, error)
 			return err
 		})
 		if err != nil {
-			return false, fmt.Errorf("ticket %d: look for it: %w", e.ID, err)
+			return 0, false, fmt.Errorf("ticket %d: look for it: %w", e.ID, err)
 		}
-		return opened, nil
+		return 0, opened, nil
 	}
 	if e.Action != "SendEmail" {
-		return false, nil // WHMCS keeps none of a mail to administrators
+		return 0, false, nil // WHMCS keeps none of a mail to administrators
 	}
 	var evidence kvm.MailEvidence
-	err := within(ctx, lookLimit, func(ctx context.Context) (err error) {
+	err = within(ctx, lookLimit, func(ctx context.Context) (err error) {
 		evidence, err = d.Store.MailEvidence(ctx, e)
 		return err
 	})
 	if err != nil {
-		return false, fmt.Errorf("mail %d: look for a trace: %w", e.ID, err)
+		return 0, false, fmt.Errorf("mail %d: look for a trace: %w", e.ID, err)
 	}
-	return Traced(evidence), nil
+	at, found = Traced(evidence)
+	return at, found, nil
 }
 
 func within(ctx context.Context, limit time.Duration, do func(context.Context) error) error {

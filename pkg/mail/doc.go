@@ -16,6 +16,8 @@
 //   - A trace is a logged mail to the client with the template's subject. The service's domain or address in it says whose
 //     it is. Where the template has neither, mails are counted against the entries that may have made them, and doubt means
 //     no trace: a mail that comes twice annoys, one that never comes leaves a customer without a password.
+//   - Several mails of one template to one service whose answers were lost say the same, so traces are given to the oldest
+//     first: each trace is one entry's, and the newest entry, which says what counts now, is the one that is sent again.
 //   - When WHMCS does not answer, or refuses every call, a round ends: a hundred mails must not wait thirty seconds each.
 //     The entry's own pause lets another one go first the next time.
 //   - An attempt that was begun is seen through when the program is told to stop: cut off, its outcome would be unknown.

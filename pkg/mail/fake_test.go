@@ -149,14 +149,14 @@ func (w *world) BeginMail(_ context.Context, o kvm.OutboxEntry, owner string) (k
 func (w *world) MailEvidence(_ context.Context, o kvm.OutboxEntry) (kvm.MailEvidence, error) {
 	ev := kvm.MailEvidence{Templates: []kvm.MailText{{Subject: "Your VM is ready", Message: "{$service_domain}"}}, Domain: domain(o.ServiceID)}
 	for i, m := range w.logged {
-		if int64(i)+1 > o.TraceAfter {
+		if m.ID = int64(i) + 1; m.ID > o.TraceAfter {
 			ev.Logged = append(ev.Logged, m)
 		}
 	}
 	for _, e := range w.entries {
 		if e.ID != o.ID && (e.State == kvm.MailSending || e.State == kvm.MailSent && e.TraceAfter > o.TraceAfter) {
 			ev.OfClient++
-			if e.ServiceID == o.ServiceID {
+			if e.ServiceID == o.ServiceID && (e.State == kvm.MailSent || e.ID < o.ID) {
 				ev.OfService++
 			}
 		}
@@ -173,12 +173,15 @@ func (w *world) TicketOpened(_ context.Context, o kvm.OutboxEntry) (bool, error)
 	return false, w.fails("TicketOpened")
 }
 
-func (w *world) MailSent(ctx context.Context, o kvm.OutboxEntry) error {
+func (w *world) MailSent(ctx context.Context, o kvm.OutboxEntry, at int64) error {
 	if err := errors.Join(ctx.Err(), w.fails("MailSent")); err != nil {
 		return err
 	}
+	if at == 0 {
+		at = int64(len(w.logged))
+	}
 	e := w.entries[o.ID-1]
-	e.State, e.owner, e.until, e.TraceAfter = kvm.MailSent, "", time.Time{}, int64(len(w.logged))
+	e.State, e.owner, e.until, e.TraceAfter = kvm.MailSent, "", time.Time{}, max(e.TraceAfter, at)
 	return nil
 }
 

@@ -13,24 +13,29 @@ import (
 // Among the logged mails with the template's subject, one that holds the service's domain or dedicated address is this
 // entry's, unless other entries of the service account for it. Where the template shows neither of the two, the mails of
 // no known service are counted, and those beyond what the client's other entries account for are this one's.
-func Traced(ev kvm.MailEvidence) bool {
+//
+// at is the id of tblemails at or below which the entry's own mail is; 0 = it was not traced.
+func Traced(ev kvm.MailEvidence) (at int64, traced bool) {
 	named := namesService(ev.Templates)
-	own, nameless := 0, 0
+	var own, nameless []int64
 	for _, m := range ev.Logged {
 		literal, fits := subjectFits(ev.Templates, m.Subject)
 		message := html.UnescapeString(m.Message)
 		switch {
 		case !fits:
 		case holds(message, ev.Domain) || holds(message, ev.Dedicated):
-			own++
+			own = append(own, m.ID)
 		case literal:
-			nameless++
+			nameless = append(nameless, m.ID)
 		}
 	}
-	if own > ev.OfService {
-		return true
+	switch {
+	case len(own) > ev.OfService:
+		return own[ev.OfService], true
+	case !named && len(own) == 0 && len(nameless) > ev.OfClient:
+		return nameless[ev.OfClient], true
 	}
-	return !named && own == 0 && nameless > ev.OfClient
+	return 0, false
 }
 
 // namesService says whether every language of the template shows the domain or the dedicated address, so that each of its

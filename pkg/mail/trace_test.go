@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
@@ -9,7 +10,7 @@ import (
 func TestTraced(t *testing.T) {
 	texts := func(pairs ...string) (out []kvm.MailText) {
 		for i := 0; i < len(pairs); i += 2 {
-			out = append(out, kvm.MailText{Subject: pairs[i], Message: pairs[i+1]})
+			out = append(out, kvm.MailText{ID: int64(10 + i), Subject: pairs[i], Message: pairs[i+1]})
 		}
 		return out
 	}
@@ -48,11 +49,19 @@ func TestTraced(t *testing.T) {
 		{name: "no such template", logged: texts("Your VM is ready", mine)},
 	} {
 		ev := kvm.MailEvidence{Templates: tc.templates, Logged: tc.logged, Domain: mine, Dedicated: "192.0.2.5", OfService: tc.service, OfClient: tc.client}
-		if got := Traced(ev); got != tc.want {
-			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+		at, got := Traced(ev)
+		if got != tc.want || (at == 0) == got {
+			t.Errorf("%s: %v at %d, want %v", tc.name, got, at, tc.want)
+		}
+		others := tc.service
+		if strings.HasPrefix(tc.name, "nameless") {
+			others = tc.client
+		}
+		if first := int64(10 + 2*others); got && at != first { // that the others do not account for
+			t.Errorf("%s: at %d, want %d", tc.name, at, first)
 		}
 	}
-	if Traced(kvm.MailEvidence{Templates: named, Logged: texts("Your VM x is ready", "")}) {
+	if _, traced := Traced(kvm.MailEvidence{Templates: named, Logged: texts("Your VM x is ready", "")}); traced {
 		t.Error("a service without domain and address owns every mail")
 	}
 }
@@ -88,12 +97,12 @@ func FuzzTraced(f *testing.F) {
 	f.Add("}{", "", "{", "é", "\xc3")
 	f.Fuzz(func(t *testing.T, subject, message, logged, body, domain string) {
 		ev := kvm.MailEvidence{Templates: []kvm.MailText{{Subject: subject, Message: message}}, Domain: domain, Dedicated: domain}
-		if Traced(ev) {
+		if _, traced := Traced(ev); traced {
 			t.Fatal("a trace without a logged mail")
 		}
 		ev.Logged = []kvm.MailText{{Subject: logged, Message: body}}
 		ev.OfService, ev.OfClient = 1, 1
-		if Traced(ev) {
+		if _, traced := Traced(ev); traced {
 			t.Fatal("a logged mail counts for two entries")
 		}
 	})

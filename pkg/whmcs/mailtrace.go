@@ -29,21 +29,23 @@ func (s *Store) MailEvidence(ctx context.Context, e kvm.OutboxEntry) (kvm.MailEv
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return ev, s.failed(err, "trace of mail %d: service %d", e.ID, e.ServiceID)
 	}
-	if ev.Templates, err = s.mailTexts(ctx, `SELECT subject, message FROM tblemailtemplates WHERE type = 'product' AND name = ?`, e.Template); err != nil {
+	if ev.Templates, err = s.mailTexts(ctx, `SELECT 0, subject, message FROM tblemailtemplates WHERE type = 'product' AND name = ?`, e.Template); err != nil {
 		return ev, s.failed(err, "trace of mail %d: template", e.ID)
 	}
 	delivered := ""
 	if s.has("tblemails", "failed") {
 		delivered = "AND failed = 0 "
 	}
-	query := `SELECT subject, message FROM tblemails WHERE userid = ? AND id > ? ` + delivered + `ORDER BY id LIMIT ?`
+	query := `SELECT id, subject, message FROM tblemails WHERE userid = ? AND id > ? ` + delivered + `ORDER BY id LIMIT ?`
 	if ev.Logged, err = s.mailTexts(ctx, query, e.ClientID, e.TraceAfter, traceLimit); err != nil {
 		return ev, s.failed(err, "trace of mail %d", e.ID)
 	}
 	// A sent entry has the highest id of the moment when its sending was known, so its own mail is at or below it.
-	err = s.db.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(SUM(service_id = ?), 0) FROM puq_proxmox_kvm_outbox
+	// Of the service's younger entries without an answer one that is just being sent counts, too.
+	err = s.db.QueryRowContext(ctx, `SELECT COUNT(*), COALESCE(SUM(service_id = ? AND (state = 'sent' OR id < ? OR claim_owner IS NOT NULL AND claim_until > UTC_TIMESTAMP(6))), 0)
+		FROM puq_proxmox_kvm_outbox
 		WHERE state IN ('sending', 'sent') AND client_id = ? AND template = ? AND id <> ? AND (state = 'sending' OR trace_after > ?)`,
-		e.ServiceID, e.ClientID, e.Template, e.ID, e.TraceAfter).Scan(&ev.OfClient, &ev.OfService)
+		e.ServiceID, e.ID, e.ClientID, e.Template, e.ID, e.TraceAfter).Scan(&ev.OfClient, &ev.OfService)
 	if err != nil {
 		return ev, s.failed(err, "trace of mail %d: outbox", e.ID)
 	}
@@ -59,7 +61,7 @@ func (s *Store) mailTexts(ctx context.Context, query string, args ...any) ([]kvm
 	var texts []kvm.MailText
 	for rows.Next() {
 		var t kvm.MailText
-		if err := rows.Scan(&t.Subject, &t.Message); err != nil {
+		if err := rows.Scan(&t.ID, &t.Subject, &t.Message); err != nil {
 			return nil, err
 		}
 		texts = append(texts, t)

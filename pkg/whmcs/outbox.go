@@ -227,11 +227,14 @@ func (s *Store) BeginMail(ctx context.Context, e kvm.OutboxEntry, owner string) 
 }
 
 // MailSent records that e was sent. Nobody's claim is asked for: a mail that has left is sent, whoever holds its entry,
-// and who is about to send it again is stopped by it.
-func (s *Store) MailSent(ctx context.Context, e kvm.OutboxEntry) error {
+// and who is about to send it again is stopped by it. Its trace is at or below the id at of tblemails, 0 = the highest one.
+func (s *Store) MailSent(ctx context.Context, e kvm.OutboxEntry, at int64) error {
 	sent := func(last string, args ...any) error {
 		return s.updateMail(ctx, e.ID, `UPDATE puq_proxmox_kvm_outbox SET state = 'sent', sent_at = COALESCE(sent_at, UTC_TIMESTAMP(6)),
 			trace_after = GREATEST(trace_after, `+last+`), last_error = NULL, claim_owner = NULL, claim_until = NULL WHERE id = ?`, append(args, e.ID)...)
+	}
+	if at != 0 {
+		return sent(`?`, at)
 	}
 	err := sent(`(SELECT COALESCE(MAX(m.id), 0) FROM tblemails m)`)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/whmcs/whmcsapi/apisim"
 )
 
 func TestOutboxInsert(t *testing.T) {
@@ -155,7 +156,7 @@ func TestOutboxTakes(t *testing.T) {
 	o.wantStates("71 pending 0 claimed")
 
 	// Whoever sees that a mail was sent may say so, and the holder's attempt is off.
-	if err := o.store.MailSent(t.Context(), e); err != nil {
+	if err := o.store.MailSent(t.Context(), e, 0); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := o.store.BeginMail(t.Context(), e, "you"); !errors.Is(err, kvm.ErrMoved) {
@@ -254,7 +255,7 @@ func TestOutboxEvidence(t *testing.T) {
 	}
 	want := kvm.MailEvidence{
 		Templates: []kvm.MailText{{Subject: "Your VM {$service_domain} is ready", Message: "<p>{$service_domain}</p>"}},
-		Logged:    []kvm.MailText{{Subject: "s11", Message: "m11"}},
+		Logged:    []kvm.MailText{{ID: 11, Subject: "s11", Message: "m11"}},
 		Domain:    "vm71.example.com", Dedicated: "192.0.2.71", OfService: 1, OfClient: 3,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -263,6 +264,46 @@ func TestOutboxEvidence(t *testing.T) {
 	e.ServiceID = 9999
 	if got, err = o.store.MailEvidence(t.Context(), e); err != nil || got.Domain != "" {
 		t.Fatalf("a service that is gone: %+v %v", got, err)
+	}
+}
+
+// TestOutboxSeveralAnswersLost: each of several mails to one service whose answers are lost is sent once.
+func TestOutboxSeveralAnswersLost(t *testing.T) {
+	o := newOutbox(t)
+	for _, key := range []string{"a", "b", "c"} {
+		o.put(71, key)
+	}
+	o.sim.Drop(3)
+	for range 3 {
+		o.deliver(0, 0) // a round ends with the first that is not known
+	}
+	o.later()
+	o.sim.LoseAnswer(3)
+	o.deliver(3, 0)
+	if n := len(o.sim.Mails()); n != 3 {
+		t.Errorf("%d mails for three entries", n)
+	}
+}
+
+// TestOutboxTracesAreOneEntrysEach: WHMCS logs two mails late. The first one's entry, which is found to be sent by it, does
+// not take the second one from the other.
+func TestOutboxTracesAreOneEntrysEach(t *testing.T) {
+	o := newOutbox(t)
+	o.traces = false
+	for _, key := range []string{"a", "b"} {
+		o.put(71, key)
+		o.sim.LoseAnswer(1)
+		o.deliver(0, 0)
+		o.traces = true
+		if err := o.trace(t.Context(), apisim.Mail{ServiceID: 71}); err != nil {
+			t.Fatal(err)
+		}
+		o.traces = false
+	}
+	o.later()
+	o.deliver(2, 0)
+	if n := len(o.sim.Mails()); n != 2 {
+		t.Errorf("%d mails for two entries", n)
 	}
 }
 

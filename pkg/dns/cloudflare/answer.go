@@ -135,7 +135,9 @@ func (p *Provider) judge(a *web.Answer, inZone bool, wait string) (*envelope, er
 		text = "no reason was given"
 	}
 	no := &refusal{status: a.Status, codes: codes}
-	has := func(codes ...int) bool { return slices.ContainsFunc(codes, func(c int) bool { return slices.Contains(no.codes, c) }) }
+	has := func(codes ...int) bool {
+		return slices.ContainsFunc(codes, func(c int) bool { return slices.Contains(no.codes, c) })
+	}
 	class, hint := kvm.ErrRefused, ""
 	switch {
 	case a.Status == http.StatusTooManyRequests:

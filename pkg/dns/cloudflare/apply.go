@@ -31,7 +31,7 @@ type job struct {
 	id   string // the zone's
 	old  bool   // id was known before this job, and may be outdated
 	work []*work
-	last error // what made the last round end early
+	last error // that of a change of which it is not known what became, and which ended the round
 }
 
 // Apply makes the edits so; see dns.Provider.
@@ -53,11 +53,12 @@ func (p *Provider) Apply(ctx context.Context, zone string, edits []dns.Edit) []d
 func (j *job) run(ctx context.Context) {
 	for n := 1; ; n++ {
 		err := j.round(ctx)
-		if err == nil && len(j.open()) > 0 && n < rounds && j.last != nil {
-			err = j.pace.wait(ctx, backoff<<(n-1), "the next try comes in")
-		}
 		if err != nil || n == rounds || len(j.open()) == 0 {
 			j.giveUp(err)
+			return
+		}
+		if j.last != nil && j.pace.wait(ctx, backoff<<(n-1), "the next try comes in") != nil {
+			j.giveUp(j.last)
 			return
 		}
 	}

@@ -19,7 +19,7 @@ const (
 	// zonesPerPage is the most that Cloudflare gives; it may give less, and so it may for records.
 	zonesPerPage = 50
 	// maxPages ends a list that has no end.
-	maxPages = 10_000
+	maxPages = 1000
 )
 
 // call sends a request and gives the answer, which is a success. It is sent again where that cannot do harm: after a 429,

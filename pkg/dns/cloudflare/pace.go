@@ -16,7 +16,8 @@ import (
 )
 
 // In any five minutes at most burst + 300 s · perSecond = 60 + 1050 = 1110 requests are sent, of the 1200 that Cloudflare
-// lets a user have; the rest is for the dashboard. A burst is some thirty VMs at once.
+// lets a user have; the rest is for the dashboard. A burst is some fifteen VMs at once, with a forward and a reverse zone.
+// Other processes have a pace of their own: what all have used together, Ratelimit says.
 const (
 	perSecond = 3.5
 	burst     = 60

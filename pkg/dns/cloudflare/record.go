@@ -67,25 +67,25 @@ func (p *Provider) present(ctx context.Context, zoneID string, open []*work) (ma
 		names[w.edit.Type]++
 	}
 	out := map[rrset][]record{}
-	read := map[dns.Type]bool{}
 	for _, w := range open {
 		typ := w.edit.Type
 		query, size := url.Values{"type": {string(typ)}}, typePage
-		if names[typ] <= byName {
+		switch n := names[typ]; {
+		case n == 0:
+			continue // all of the type have been read
+		case n > byName:
+			names[typ] = 0
+		default:
 			query.Set("name", w.edit.Name)
 			size = namePage
-		} else if read[typ] {
-			continue
 		}
 		records, err := list[record](ctx, p, recordsPath(zoneID)+"?"+query.Encode(), size)
 		if err != nil {
 			return nil, err
 		}
-		read[typ] = true
 		for _, r := range records {
-			if key := (rrset{dns.CanonicalName(r.Name), dns.Type(r.Type)}); r.ID != "" && (size == typePage || key == w.rrset()) {
-				out[key] = append(out[key], r)
-			}
+			key := rrset{dns.CanonicalName(r.Name), dns.Type(r.Type)}
+			out[key] = append(out[key], r)
 		}
 	}
 	return out, nil

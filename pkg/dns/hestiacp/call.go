@@ -90,8 +90,8 @@ func (p *Provider) send(ctx context.Context, subject, command string, code bool,
 // judge is the error that an answer stands for. code says whether returncode=yes was asked for.
 func (p *Provider) judge(subject, command string, code bool, a *web.Answer) error {
 	text := said(a.Body)
-	exit, told := exitCode(a.Header, code, a.Body)
 	fine := a.Status >= 200 && a.Status < 300
+	exit, told := exitCode(a.Header, code && fine, a.Body)
 	status := fmt.Sprintf("HTTP %d %s", a.Status, p.client.OneLine(text))
 	switch {
 	case a.Status >= 500 || a.Status == http.StatusTooManyRequests:
@@ -104,8 +104,8 @@ func (p *Provider) judge(subject, command string, code bool, a *web.Answer) erro
 		return kvm.WithHint(p.errorf(kvm.ErrAuth, subject, command, "%s", status), "%s", loginHint)
 	case strings.HasPrefix(text, errorPrefix):
 		return p.errorf(errUntold, subject, command, "%s", p.client.OneLine(text))
-	case fine && !code && (command == listRecords || text == ""):
-		return nil // the header got lost on the way, and a status of HestiaCP's says as much
+	case fine && command == listRecords:
+		return nil // an old login's, or the header got lost on the way; it is a list, or none
 	case fine:
 		return p.errorf(kvm.ErrUnknown, subject, command, "the answer is no exit code: %s", status)
 	}

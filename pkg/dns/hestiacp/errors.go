@@ -25,6 +25,7 @@ const (
 	urlHint     = "check the zone's URL: HestiaCP's own address and port, like https://panel.example.com:8083"
 	loginHint   = "check the access key and its secret (HestiaCP: the user's menu > Access Keys), or the name and password"
 	rightHint   = "let the access key run v-list-dns-records, v-add-dns-record and v-delete-dns-record: the permission set update-dns-records has no add and no delete, so give it one of your own ($HESTIA/data/api/NAME); it must belong to the zones' user or an administrator, and this host's address in API_ALLOWED_IP"
+	slashHint   = "HestiaCP takes no / in the name of a zone: name a part of a /24 by its first and last address, like 128-255.2.0.192.in-addr.arpa"
 	offHint     = "switch the API on in HestiaCP's server settings (security); keys of users who are no administrators need it on for all users"
 )
 
@@ -64,6 +65,8 @@ func (p *Provider) failed(subject, command string, exit int, text string) error 
 		sentinel, hint = kvm.ErrAuth, offHint
 	case exit == exitNotExist:
 		sentinel, hint = kvm.ErrNotFound, fmt.Sprintf("the zone must be there under HestiaCP's user %s, and be spelled as there: capitals count", p.o.User)
+	case exit == exitInvalid && command == listRecords && strings.Contains(subject, "/"):
+		hint = slashHint
 	case exit == 14 || exit == 15:
 		sentinel = kvm.ErrBusy
 	}

@@ -16,22 +16,25 @@ func (b *batch) remove(ctx context.Context, i int, e dns.Edit) {
 	doomed := func() []row {
 		return slices.DeleteFunc(b.doomed(e), func(r row) bool { return slices.Contains(stays, r.id) })
 	}
-	for left := len(doomed()) + attempts; len(doomed()) > 0; left-- {
-		if b.dead == nil && !b.fresh {
+	for tries := len(doomed()) + attempts; ; tries-- {
+		if !b.fresh && b.dead == nil && len(doomed()) > 0 {
 			if err := b.list(ctx); err != nil {
 				b.note(i, err)
 				return
 			}
-			continue
 		}
-		r := doomed()[0]
+		rows := doomed()
+		if len(rows) == 0 {
+			return
+		}
+		r := rows[0]
 		subject := fmt.Sprintf("%s %s %s", e.Name, e.Type, r.value)
 		switch {
 		case b.dead != nil:
 			b.note(i, fmt.Errorf("%s was not tried: %w", subject, b.dead))
 			return
-		case left <= 0:
-			b.note(i, b.errorf(kvm.ErrBusy, subject, deleteRecord, "given up: the zone is changed by others all the time"))
+		case tries == 0:
+			b.note(i, b.errorf(kvm.ErrBusy, subject, deleteRecord, "given up: others write to the zone all the time"))
 			return
 		}
 		err := b.alone(e, r)

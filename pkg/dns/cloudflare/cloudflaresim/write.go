@@ -51,22 +51,22 @@ func (s *Server) records(z *zone, r *http.Request, at string, body []byte) (repl
 		return reply{result: result}, no
 	case r.Method == http.MethodDelete && at != "":
 		one.Deletes = []input{{ID: at}}
-	default:
+	case r.Method == http.MethodPost && at == "", (r.Method == http.MethodPut || r.Method == http.MethodPatch) && at != "":
 		var in input
 		if err := json.Unmarshal(body, &in); err != nil {
 			return reply{}, notJSON(err)
 		}
 		in.ID = at
-		switch {
-		case r.Method == http.MethodPost && at == "":
+		switch r.Method {
+		case http.MethodPost:
 			one.Posts = []input{in}
-		case r.Method == http.MethodPut && at != "":
+		case http.MethodPut:
 			one.Puts = []input{in}
-		case r.Method == http.MethodPatch && at != "":
-			one.Patches = []input{in}
 		default:
-			return reply{}, noRoute(r)
+			one.Patches = []input{in}
 		}
+	default:
+		return reply{}, noRoute(r)
 	}
 	result, no := s.execute(z, one)
 	if no != nil {

@@ -71,8 +71,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		select {
 		case <-r.Context().Done():
 		case <-s.stop:
-			reset(w)
 		}
+		reset(w) // a client that is leaving might still read an answer
 	case f.Reset:
 		reset(w)
 	case f.Status != 0:

@@ -113,6 +113,9 @@ func (s *Server) RRset(t testing.TB, zone, name, typ string) RRset {
 	}
 	for _, set := range z.RRsets {
 		if strings.EqualFold(set.Name, name+".") && set.Type == typ {
+			if len(set.Comments) == 0 {
+				set.Comments = nil
+			}
 			return set
 		}
 	}
