@@ -14,8 +14,9 @@ import (
 )
 
 // masked makes a log comparable with another run's: runs of blanks are one, clock times and durations are masked, also one
-// that the seeds leave out ("[ ... ]").
+// that the seeds leave out ("[ ... ]"), and so are the ports of servers on this machine.
 func masked(log string) []string {
+	ports := regexp.MustCompile(`\b127\.0\.0\.1:\d+`)
 	blanks := regexp.MustCompile(`[ \t]+`)
 	times := regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`)
 	durations := regexp.MustCompile(`\b\d+\.\d+s`)
@@ -23,6 +24,7 @@ func masked(log string) []string {
 	for _, line := range strings.Split(strings.TrimSpace(log), "\n") {
 		line = strings.TrimSpace(blanks.ReplaceAllString(line, " "))
 		line = durations.ReplaceAllString(times.ReplaceAllString(line, "TIME"), "N.NNs")
+		line = ports.ReplaceAllString(line, "127.0.0.1:PORT")
 		line = strings.ReplaceAll(line, "[ ... ]", "[N.NNs]")
 		out = append(out, strings.ReplaceAll(line, " [N.NNs]", "[N.NNs]"))
 	}

@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"net/netip"
 	"slices"
@@ -234,10 +235,10 @@ func (a *app) reverseTicket(s *kvm.Service, addr netip.Addr, name string) (*kvm.
 			"puqkvm dns zone add %s --provider …, or puqkvm product set %d revdns_department=ID", dns.ReverseName(addr), s.ProductID)
 	}
 	now := a.Clock.Now().In(a.settings.Zone)
-	key := fmt.Sprintf("rdns:%d:%s:%d", s.ID, whmcs.StoredAddr(addr), now.UnixMicro())
+	key := fmt.Sprintf("rdns:%d:%s:%x:%d", s.ID, whmcs.StoredAddr(addr), crc32.ChecksumIEEE([]byte(name)), now.UnixMicro())
 	return &kvm.Mail{ServiceID: s.ID, Action: "OpenTicket", Key: key, Params: map[string]string{
 		"deptid": strconv.Itoa(department), "clientid": strconv.FormatInt(s.ClientID, 10), "serviceid": strconv.FormatInt(s.ID, 10),
-		"subject": fmt.Sprintf("Reverse DNS of %s (service %d, %s)", addr, s.ID, now.Format(time.DateTime)),
+		"subject": fmt.Sprintf("Reverse DNS of %s: %s (service %d, %s)", addr, name, s.ID, now.Format(time.DateTime)),
 		"message": fmt.Sprintf("Please give the address %s the reverse name %s.\n\nPTR record: %s. -> %s.", addr, name, dns.ReverseName(addr), name),
 	}}, nil
 }

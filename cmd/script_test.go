@@ -37,6 +37,11 @@ import (
 //	fault METHOD PATH STATUS REASON    every such request is refused; fault clear ends it
 //	fault METHOD PATH late DURATION    what it starts is seen running so long after its task has ended well
 //	api refuse MESSAGE, api heal       WHMCS's API refuses
+//	dns KIND ZONE...                   a stand-in of a DNS provider (hestiacp, cloudflare) with these zones; its URL and
+//	                                   FINGERPRINT are in $KIND_URL and $KIND_PIN, and secret is what its secret is
+//	dns put KIND ZONE NAME TYPE VALUE  another user of the zone adds a record; dns records KIND ZONE prints all but NS
+//	dns hang|refuse|heal KIND          it gives no answer, or refuses every change, until it is healed
+//	tickets N                          so many were opened; the last one goes to stdout
 //	advance DURATION, clock MOMENT     the time goes on
 //	remember, unchanged                database, VMs and mails are as they were
 //	mails N                            so many were sent
@@ -52,7 +57,7 @@ func TestScripts(t *testing.T) {
 			s := &script{t: t}
 			testscript.Run(t, testscript.Params{Files: []string{file}, Cmds: map[string]func(*testscript.TestScript, bool, []string){
 				"world": s.world, "puqkvm": s.puqkvm, "exit": s.exit, "json": s.json, "service": s.service, "product": s.product,
-				"sql": s.sql, "sim": s.sim, "pve": s.pve, "fault": s.fault, "api": s.api, "advance": s.advance, "clock": s.clock,
+				"sql": s.sql, "sim": s.sim, "pve": s.pve, "fault": s.fault, "api": s.api, "dns": s.dns, "tickets": s.tickets, "advance": s.advance, "clock": s.clock,
 				"remember": s.remember, "unchanged": s.unchanged, "mails": s.mails, "transcript": s.transcript,
 			}})
 		})
@@ -66,6 +71,7 @@ type script struct {
 	code   int
 	faults []*pvesim.Armed
 	before []string
+	names  map[string]dnsStandIn
 }
 
 func want(ts *testscript.TestScript, neg bool, args []string, least int, usage string) {

@@ -146,7 +146,7 @@ func newWorld(t testing.TB, s scene) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.pve.Close() })
-	w.api, err = apisim.Start("127.0.0.1:0", apisim.Options{Identifier: "puqkvm", Secret: testAPISecret, Templates: []string{readyTemplate, resetTemplate, welcomeTemplate},
+	w.api, err = apisim.Start("127.0.0.1:0", apisim.Options{Identifier: "puqkvm", Secret: testAPISecret, Templates: []string{readyTemplate, resetTemplate, welcomeTemplate}, Departments: []string{"Support", "Network"},
 		Trace: func(ctx context.Context, m apisim.Mail) error {
 			if m.ServiceID == 0 || w.traceless.Load() { // WHMCS keeps no copy of what it sends to its administrators
 				return nil

@@ -47,6 +47,16 @@ func TestZoneMadeAnew(t *testing.T) {
 	}
 }
 
+// TestForget: an id that was looked up meanwhile is not dropped with the old one.
+func TestForget(t *testing.T) {
+	w := newWorld(t, cloudflaresim.Options{})
+	w.p.zones[zone] = "new"
+	w.p.forget(zone, "old")
+	if id, old, err := w.p.zoneID(t.Context(), zone); id != "new" || !old || err != nil {
+		t.Errorf("%q, %t, %v", id, old, err)
+	}
+}
+
 // TestAccountToken: a token that an account owns is good, though the place that verifies those of users refuses it.
 func TestAccountToken(t *testing.T) {
 	w := newWorld(t, cloudflaresim.Options{Tokens: []cloudflaresim.Token{{Text: token, Account: true, Zones: []string{zone}}}})

@@ -149,7 +149,7 @@ func TestNote(t *testing.T) {
 		{status: 200, ratelimit: `"default"; t=7; r=1`, want: 7 * time.Second},
 		{status: 200, ratelimit: `"default";r=50;t=30, "burst";r=1;t=4`, want: 4 * time.Second},
 		{status: 200, ratelimit: `"default";r=50;t=30`, anotherLimit: `"burst";r=1;t=4`, want: 4 * time.Second},
-		{status: 200, ratelimit: `"a,b;r=0;t=9";r=50;t=30`},
+		{status: 200, ratelimit: `"a;r=0;t=9,b";r=50;t=30`},
 		{status: 200, ratelimit: `"default";r=0;t=999999999`, want: 5 * time.Minute},
 		{status: 200, ratelimit: `"default";r=0;t=99999999999999999999`},
 		{status: 200, ratelimit: `"default";r=-1;t=30`},
@@ -173,6 +173,10 @@ func TestNote(t *testing.T) {
 		h.Set("Retry-After", c.retry)
 		if got := p.note(c.status, h); got != c.want || max(p.held(), 0) != c.want {
 			t.Errorf("%d %q %q: %v, %v, want %v", c.status, h.Values("Ratelimit"), c.retry, got, p.held(), c.want)
+		}
+		p.note(http.StatusOK, http.Header{"Ratelimit": {`"default";r=50;t=1`}}) // one that was sent before, and answered after
+		if got := max(p.held(), 0); got != c.want {
+			t.Errorf("%d %q %q: another answer makes the wait %v", c.status, h.Values("Ratelimit"), c.retry, got)
 		}
 	}
 }

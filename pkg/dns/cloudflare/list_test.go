@@ -110,10 +110,12 @@ func TestOddLists(t *testing.T) {
 	row := fmt.Sprintf(`{"id":"1","name":%q}`, zone)
 	for _, c := range []struct {
 		last, page, requests int // the page after which there is nothing; how many rows a page has
-		result               string
+		result, info         string
 		want                 error
 	}{
 		{last: 3, page: 2, requests: 4, result: "[" + row + "," + row + "]"},
+		{last: 3, page: 2, requests: 3, result: "[" + row + "," + row + "]", info: `,"result_info":{"total_count":6}`},
+		{last: 3, page: 2, requests: 3, result: "[" + row + "," + row + "]", info: `,"result_info":{"total_pages":"3"}`},
 		{last: maxPages + 1, page: 1, requests: maxPages, result: "[" + row + "]", want: kvm.ErrUnknown},
 		{last: 1, requests: 1, result: row, want: kvm.ErrUnknown},
 	} {
@@ -124,7 +126,7 @@ func TestOddLists(t *testing.T) {
 			if r.URL.Query().Get("page") == fmt.Sprint(c.last+1) {
 				result = "[]"
 			}
-			_, _ = io.WriteString(w, `{"success":true,"result":`+result+`}`)
+			_, _ = io.WriteString(w, `{"success":true,"result":`+result+c.info+`}`)
 		}))
 		t.Cleanup(s.Close)
 		w := newWorld(t, cloudflaresim.Options{})

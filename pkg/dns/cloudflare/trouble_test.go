@@ -37,12 +37,16 @@ func TestUnclearWrite(t *testing.T) {
 							w.p.patience = time.Second
 						}
 						w.Fail(f)
+						began := w.clock.Now()
 						edits, changed, path, lists := []dns.Edit{set("192.0.2.10", "192.0.2.11"), second}, []bool{true, true}, "batch", []string{"GET dns_records", "GET dns_records"}
 						if !many {
 							edits, changed, path, lists = []dns.Edit{set("192.0.2.10")}, []bool{true}, "dns_records", lists[:1]
 						}
 						w.fine(w.apply(edits...), changed...)
 						w.has(vm, dns.A, edits[0].Add...)
+						if took := w.clock.Now().Sub(began); took != backoff {
+							t.Errorf("it looked after %v", took)
+						}
 						status := fmt.Sprint(" ", f.Status)
 						if f.Status == 0 {
 							status = " lost"

@@ -43,6 +43,11 @@ func TestRequests(t *testing.T) {
 			w.fine(w.apply(forward...), true)
 			w.fine(w.p.Apply(t.Context(), reverse, back), all...)
 			w.wants(0, c.want...)
+			for i, name := range map[int][]string{1: {vm, back[0].Name}, 64: {vm, ""}}[c.addresses] {
+				if q := w.Calls()[1+3*i].Query; q.Get("name") != name || q.Get("type") == "" {
+					t.Errorf("it listed %v", q)
+				}
+			}
 			w.has(vm, dns.A, addresses(1, c.addresses)...)
 			if got := len(w.Records(reverse)); got != c.addresses {
 				t.Fatalf("%d PTR", got)
@@ -164,25 +169,32 @@ func TestRecordAppearsInBatch(t *testing.T) {
 	w.wants(0, "GET zones", "GET dns_records", "POST batch 400", "POST dns_records 400", "POST dns_records", "GET dns_records", "DELETE")
 }
 
+// TestRecordAppearsThenDown: what is said last is that Cloudflare is down, not that the record exists.
+func TestRecordAppearsThenDown(t *testing.T) {
+	w := newWorld(t, cloudflaresim.Options{})
+	w.Fail(cloudflaresim.Fault{Method: "POST", Status: 400, Code: codeIdentical})
+	w.Fail(cloudflaresim.Fault{Method: "GET", Skip: 2, Times: cloudflaresim.Always, Status: 503, HTML: true})
+	w.fails(w.apply(set("192.0.2.10"))[0].Err, kvm.ErrBusy, "HTTP 503", zone)
+}
+
 // TestRecordIsGone: somebody removes the record between our list and our DELETE.
 func TestRecordIsGone(t *testing.T) {
-	w := newWorld(t, cloudflaresim.Options{})
 	remove := dns.Edit{Name: vm, Type: dns.A, Remove: []string{"192.0.2.10"}}
-	id := w.put(cloudflaresim.Record{Name: vm, Type: "A", Content: "192.0.2.10"})
-	w.Before(func(c cloudflaresim.Call) {
-		if c.Method == "DELETE" {
-			w.Remove(id)
-		}
-	})
-	w.fine(w.apply(remove), false)
-	w.wants(0, "GET zones", "GET dns_records", "DELETE 404")
-
-	w.Before(nil)
-	w.put(cloudflaresim.Record{Name: vm, Type: "A", Content: "192.0.2.10"})
-	w.Fail(cloudflaresim.Fault{Method: "DELETE", Status: 404, HTML: true})
-	w.fine(w.apply(remove), false)
-
-	id = w.Records(zone)[0].ID
+	record := cloudflaresim.Record{Name: vm, Type: "A", Content: "192.0.2.10"}
+	for _, f := range []cloudflaresim.Fault{
+		{Status: 404, Code: codeRecordGone, Message: "Record does not exist."},
+		{Status: 400, Code: codeNoRecord, Message: "Invalid dns record identifier"},
+		{Status: 404, HTML: true},
+	} {
+		w := newWorld(t, cloudflaresim.Options{})
+		w.put(record)
+		f.Method = "DELETE"
+		w.Fail(f)
+		w.fine(w.apply(remove), false)
+		w.wants(0, "GET zones", "GET dns_records", fmt.Sprint("DELETE ", f.Status))
+	}
+	w := newWorld(t, cloudflaresim.Options{})
+	id := w.put(record)
 	w.Before(func(c cloudflaresim.Call) {
 		if c.Method == "POST" {
 			w.Remove(id)
@@ -190,4 +202,37 @@ func TestRecordIsGone(t *testing.T) {
 	})
 	w.fine(w.apply(remove, dns.Edit{Name: "vm2." + zone, Type: dns.A, Add: []string{"192.0.2.11"}}), false, true)
 	w.has(vm, dns.A)
+	w.wants(0, "GET zones", "GET dns_records", "GET dns_records", "POST batch 404", "DELETE 404", "POST dns_records")
+}
+
+// TestZoneIsGoneAtDeletion: a 404 about the zone is none about the record, which is there in the zone made anew.
+func TestZoneIsGoneAtDeletion(t *testing.T) {
+	w := newWorld(t, cloudflaresim.Options{})
+	record := cloudflaresim.Record{Name: vm, Type: "A", Content: "192.0.2.10"}
+	w.put(record)
+	w.fine(w.apply(set("192.0.2.10")), false)
+	w.Before(func(c cloudflaresim.Call) {
+		if c.Method == "DELETE" {
+			w.Before(nil)
+			w.DropZone(zone)
+			w.AddZone(zone)
+			w.put(record)
+		}
+	})
+	w.fine(w.apply(dns.Edit{Name: vm, Type: dns.A, Remove: []string{"192.0.2.10"}}), true)
+	w.has(vm, dns.A)
+}
+
+// TestSplitEdit: of an edit with more changes than a batch has, the first part is refused; then the rest is left out, and the
+// edit behind it is made.
+func TestSplitEdit(t *testing.T) {
+	w := newWorld(t, cloudflaresim.Options{})
+	w.put(cloudflaresim.Record{Name: vm, Type: "A", Content: "192.0.2.8"})
+	w.put(cloudflaresim.Record{Name: vm, Type: "A", Content: "192.0.2.9"})
+	add := append([]string{"no address"}, addresses(0, 199)...)
+	out := w.apply(dns.Edit{Name: vm, Type: dns.A, Add: add, Remove: []string{"192.0.2.8", "192.0.2.9"}}, second)
+	w.fails(out[0].Err, kvm.ErrRefused, "no address", "must be a valid IPv4 address (9005)")
+	w.fine(out[1:], true)
+	w.has(vm, dns.A, "192.0.2.8", "192.0.2.9")
+	w.wants(0, "GET zones", "GET dns_records", "GET dns_records", "POST batch 400", "POST dns_records 400", "POST dns_records")
 }

@@ -101,9 +101,14 @@ func (b *batch) note(i int, err error) {
 	}
 }
 
+// subject is what an error about a value names.
+func (b *batch) subject(e dns.Edit, value string) string {
+	return b.client.OneLine(fmt.Sprintf("%s %s %s", e.Name, e.Type, value))
+}
+
 // add adds one value and makes sure of what came of it.
 func (b *batch) add(ctx context.Context, e dns.Edit, value string) error {
-	subject := fmt.Sprintf("%s %s %s", e.Name, e.Type, value)
+	subject := b.subject(e, value)
 	for attempt := 1; ; attempt++ {
 		for _, why := range []error{b.dead, b.full} {
 			if why != nil {

@@ -57,6 +57,9 @@ func (p *Provider) run(ctx context.Context, subject, command string, args ...str
 	return p.judge(subject, command, code, a)
 }
 
+// header asks for a connection for each call: on one that the server has just closed an add would be lost, or not.
+var header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Connection": {"close"}}
+
 // send posts a command with all arguments, the empty ones too, and the login.
 func (p *Provider) send(ctx context.Context, subject, command string, code bool, args ...string) (*web.Answer, error) {
 	form := url.Values{"cmd": {command}, "returncode": {"no"}}
@@ -80,9 +83,9 @@ func (p *Provider) send(ctx context.Context, subject, command string, code bool,
 	default:
 		form.Set("hash", secret)
 	}
-	a, err := p.client.Do(ctx, http.MethodPost, "/api/", http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}, []byte(form.Encode()))
+	a, err := p.client.Do(ctx, http.MethodPost, "/api/", header, []byte(form.Encode()))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s: %w", subject, command, err)
+		return nil, fmt.Errorf("%s: %s: %w", p.client.OneLine(subject), command, err)
 	}
 	return a, nil
 }

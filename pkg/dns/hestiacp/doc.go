@@ -31,6 +31,7 @@
 //   - All nine arguments are always sent: HestiaCP lets those after an absent one move up.
 //   - With an access key the exit code stands in a header and the body tells why; an old login has the code alone, in the
 //     body, when returncode=yes asks for it. PHP's warnings may come before it.
+//   - Each call has a connection of its own, so that none is lost on one which the server has just closed.
 //   - Adds side by side get one id. So one Apply runs at a time for a server in this process; other processes are kept away by
 //     the lease of dns.Syncer.
 //   - A suspended row is not served, so it does not stand for a value that must be there. It goes like any other.

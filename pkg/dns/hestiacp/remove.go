@@ -28,7 +28,7 @@ func (b *batch) remove(ctx context.Context, i int, e dns.Edit) {
 			return
 		}
 		r := rows[0]
-		subject := fmt.Sprintf("%s %s %s", e.Name, e.Type, r.value)
+		subject := b.subject(e, r.value)
 		switch {
 		case b.dead != nil:
 			b.note(i, fmt.Errorf("%s was not tried: %w", subject, b.dead))
@@ -37,7 +37,7 @@ func (b *batch) remove(ctx context.Context, i int, e dns.Edit) {
 			b.note(i, b.errorf(kvm.ErrBusy, subject, deleteRecord, "given up: others write to the zone all the time"))
 			return
 		}
-		err := b.alone(e, r)
+		err := b.alone(subject, e, r)
 		if err == nil {
 			err = b.delete(ctx, subject, r)
 		}
@@ -49,12 +49,12 @@ func (b *batch) remove(ctx context.Context, i int, e dns.Edit) {
 }
 
 // alone says why the row cannot be deleted by its id: another row has it, too, and is to stay.
-func (b *batch) alone(e dns.Edit, r row) error {
+func (b *batch) alone(subject string, e dns.Edit, r row) error {
 	doomed := b.doomed(e)
 	for _, other := range b.rows {
 		if other.id == r.id && !slices.Contains(doomed, other) {
-			return kvm.WithHint(b.errorf(kvm.ErrRefused, fmt.Sprintf("%s %s %s", e.Name, e.Type, r.value), deleteRecord,
-				"refused here: in the zone %s the id %s is also that of %s %s, which would go as well", b.zone, r.id, other.name(b.zone), b.client.OneLine(string(other.typ))),
+			return kvm.WithHint(b.errorf(kvm.ErrRefused, subject, deleteRecord,
+				"refused here: in the zone %s the id %s is also that of %s, which would go as well", b.zone, r.id, b.client.OneLine(other.name(b.zone)+" "+string(other.typ))),
 				"give one of the rows with the id %s another one in $HESTIA/data/users/%s/dns/%s.conf, and rebuild the zone (v-rebuild-dns-domain); or delete it in the panel, which takes all of them, and add the other one again", r.id, b.o.User, b.zone)
 		}
 	}

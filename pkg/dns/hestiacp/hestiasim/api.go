@@ -29,7 +29,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if parts := strings.Split(fields["hash"], ":"); fields["access_key"] == "" && len(parts) == 2 && len(parts[0]) == 20 && len(parts[1]) == 40 {
 		fields["access_key"], fields["secret_key"] = parts[0], parts[1]
 	}
-	c := Call{URI: r.RequestURI, Code: fields["returncode"] == "yes", Command: strings.TrimSpace(fields["cmd"])}
+	c := Call{From: r.RemoteAddr, URI: r.RequestURI, Code: fields["returncode"] == "yes", Command: strings.TrimSpace(fields["cmd"])}
 	for i := 1; i <= 13; i++ {
 		if value, given := fields["arg"+strconv.Itoa(i)]; given { // else what follows moves up
 			c.Numbers = append(c.Numbers, i)

@@ -45,6 +45,7 @@ var Shipped = []string{List, change}
 
 // Call is a request that named a command, without what it logged in with.
 type Call struct {
+	From    string // the client's host:port
 	URI     string
 	Login   string // access key, hash, password
 	Code    bool   // returncode=yes
