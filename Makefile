@@ -1,4 +1,4 @@
-# Every target runs from a fresh clone: what it needs of MariaDB it installs (Debian, Ubuntu) and starts by itself.
+# Every target runs from a fresh clone: what it needs of MariaDB and PowerDNS it installs (Debian, Ubuntu) and starts by itself.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help build demo test race soak guards fuzz bench galera readme lint check
@@ -6,6 +6,7 @@ SHELL := /bin/bash
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GO_FLAGS := -trimpath -ldflags '-s -w -X github.com/puqkvm/puqkvm/cmd.version=$(VERSION)'
 MARIADB := scripts/mariadb.sh
+PDNS := scripts/pdns.sh
 FUZZTIME := 5s
 
 help: ## list the targets
@@ -19,9 +20,10 @@ demo: ## three orders become running VMs, on a throw-away database and a simulat
 	@$(MARIADB) install
 	@$(MARIADB) run -- bin/puqkvm demo
 
-test: ## every test, with its own MariaDB and the race detector
+test: ## every test, with its own MariaDB and PowerDNS and the race detector
 	@$(MARIADB) install
-	$(MARIADB) run -- go test -race -timeout 15m ./...
+	@$(PDNS) install
+	$(MARIADB) run -- $(PDNS) run -- go test -race -timeout 15m ./...
 
 race: test ## the same: tests always run with the race detector
 
@@ -36,9 +38,10 @@ guards: ## take each guard out of the code, and see the test go red that must ca
 fuzz: ## every fuzz target for FUZZTIME (5s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-bench: build ## figures beside their aims; BENCH=start|deploy|pending|packages for a part of them
+bench: build ## figures beside their aims; BENCH=start|deploy|life|pending|dns|packages for a part of them
 	@$(MARIADB) install
-	$(MARIADB) run -- scripts/bench.sh
+	@$(PDNS) install
+	$(MARIADB) run -- $(PDNS) run -- scripts/bench.sh
 
 galera: ## three Galera nodes and a cron host at each; a node and a process are killed on the way
 	@scripts/galera.sh install

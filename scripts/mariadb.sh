@@ -166,7 +166,7 @@ run() {
 	[[ -z $without ]] || die "no ${without//$'\n'/, } here: scripts/${0##*/} install"
 	command -v setpriv >/dev/null || die "no setpriv here: install util-linux"
 	child='' interrupted='' signalled=0
-	dir=$(mktemp -d "${TMPDIR:-/tmp}/puqkvm-mariadb.XXXXXX")
+	dir=$(mktemp -d "${TMPDIR:-/tmp}/$account.XXXXXX")
 	trap clean_up EXIT
 	trap 'pass INT 130' INT
 	trap 'pass TERM 143' TERM

@@ -21,8 +21,8 @@
 // # Why
 //
 //   - 1200 requests in five minutes is all that a user has, the dashboard's included, and whoever sends more gets nothing for
-//     five minutes. So a VM costs two requests (a list and a write) in a zone whose id is known, however many addresses it
-//     has; the requests are spread out; and what Ratelimit and Retry-After say is kept to.
+//     five minutes. So a VM costs a list for each type and one write in a zone whose id is known, up to 200 addresses; the
+//     requests are spread out; and what Ratelimit and Retry-After say is kept to.
 //   - A batch runs its deletions before its additions. It is one transaction, so no name is ever without any value; where
 //     changes go one by one, additions come first. A change that does not fit into one batch has its additions in the first.
 //   - A batch is refused as a whole when one change in it is. Then each is sent alone: who did nothing wrong is served, and
