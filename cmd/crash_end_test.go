@@ -27,7 +27,7 @@ func (w *world) crashTables() []dumped {
 	var out []dumped
 	for _, name := range w.tables() {
 		switch name {
-		case "puq_proxmox_kvm_runs", "puq_proxmox_kvm_cron_tasks", "tblemails":
+		case "puq_proxmox_kvm_runs", "puq_proxmox_kvm_cron_tasks", "puq_proxmox_kvm_leases", "tblemails":
 			continue
 		}
 		t := dumped{name: name, columns: w.column("SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION", name)}
@@ -88,6 +88,8 @@ func (w *world) others(tables []dumped, id int64, vmids ...int) []string {
 	for _, row := range w.rows(strings.Join(parts, " UNION ALL ")) {
 		out = append(out, "rows of others in "+strings.Join(row, " "))
 	}
+	_, names := w.namesOf(id)
+	out = append(out, names...)
 	vms := w.sim.VMs()
 	for _, n := range slices.Sorted(maps.Keys(vms)) {
 		if !slices.Contains(vmids, n) {
@@ -178,6 +180,8 @@ func (w *crashWorld) end(id int64, was identity) (lines, wrong []string) {
 		names[text] = name
 	}
 	lines = append(w.mine(w.tables, id), w.vmLines(now.vmid)...)
+	own, _ := w.namesOf(id)
+	lines = append(lines, own...)
 	vmids := []int{now.vmid}
 	if was.vmid != 0 && was.vmid != now.vmid {
 		vmids = append(vmids, was.vmid)

@@ -298,6 +298,11 @@ func (w *crashWorld) crash(c crash) (res crashResult) {
 	if st := w.status(id); st != w.p.settled {
 		res.wrong = append(res.wrong, fmt.Sprintf("after %d ticks it is at %s: %s", res.ticks, st, w.message(id)))
 	} else {
+		w.minutesLater(1)
+		// What is wrong in DNS stops no run: it is told, and this mends it.
+		if out, errs, code := w.run("dns", "sync", strconv.FormatInt(id, 10)); code != exitDone {
+			res.wrong = append(res.wrong, fmt.Sprintf("dns sync: exit %d\n%s%s", code, out, errs))
+		}
 		lines, wrong := w.end(id, was)
 		res.wrong = append(append(res.wrong, wrong...), changed(w.want, lines)...)
 	}

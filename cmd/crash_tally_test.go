@@ -46,7 +46,7 @@ func (y *crashTally) table(points []point) string {
 	}
 	fmt.Fprintf(&b, " %10s\n", "violations")
 	runs, violations := 0, 0
-	for _, side := range []string{toSQL, toPVE, toAPI} {
+	for _, side := range []string{toSQL, toPVE, toDNS, toAPI} {
 		for _, way := range []string{"writing", "reading"} {
 			n := 0
 			for _, p := range points {

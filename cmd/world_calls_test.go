@@ -1,8 +1,10 @@
 package cmd
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -20,6 +22,7 @@ const (
 	toSQL = "sql"
 	toPVE = "pve"
 	toAPI = "api" // WHMCS's
+	toDNS = "dns" // HestiaCP's API
 )
 
 // point is one external call of a command: the n-th of its name, so that it is found again in another run, whose polls and
@@ -99,6 +102,7 @@ func (w *world) listen() *calls {
 	w.t.Helper()
 	c := &calls{}
 	c.begin("", nil)
+	w.heard.Store(c)
 	tap, env := w.tap()
 	tap.setHook(func(ctx context.Context, stage pvesim.Stage, text string) bool {
 		return c.reach(ctx, stage, toSQL, statementName(text), statementDetail(text), changes(text))
@@ -115,21 +119,30 @@ func (w *world) listen() *calls {
 // front is an address before WHMCS's API.
 func (w *world) front(c *calls) (url string) {
 	w.t.Helper()
+	return w.before(toAPI, w.api, func() *calls { return c }, "action", func(string) bool { return true })
+}
+
+// before is an address before a server, whose calls are reached: they have their name in the field of the form.
+func (w *world) before(side string, server http.Handler, of func() *calls, field string, writes func(name string) bool) (url string) {
+	w.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		if err := r.ParseForm(); err != nil {
+	front := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if err != nil || r.ParseForm() != nil {
 			panic(http.ErrAbortHandler)
 		}
-		name := r.PostForm.Get("action")
-		if c.reach(r.Context(), pvesim.Arrived, toAPI, name, "", true) || r.Context().Err() != nil {
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		c, name := of(), r.PostForm.Get(field)
+		if c != nil && c.reach(r.Context(), pvesim.Arrived, side, name, "", writes(name)) || r.Context().Err() != nil {
 			panic(http.ErrAbortHandler)
 		}
 		answer := httptest.NewRecorder()
-		w.api.ServeHTTP(answer, r)
-		if c.reach(r.Context(), pvesim.Done, toAPI, name, "", true) {
+		server.ServeHTTP(answer, r)
+		if c != nil && c.reach(r.Context(), pvesim.Done, side, name, "", writes(name)) {
 			panic(http.ErrAbortHandler)
 		}
 		for key, values := range answer.Header() {
@@ -141,10 +154,10 @@ func (w *world) front(c *calls) (url string) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = server.Serve(l) // ends by Close
+		_ = front.Serve(l) // ends by Close
 	}()
 	w.t.Cleanup(func() {
-		_ = server.Close()
+		_ = front.Close()
 		<-ended
 	})
 	return "http://" + l.Addr().String() + "/"

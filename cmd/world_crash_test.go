@@ -235,6 +235,7 @@ func (w *world) minutesLater(n int) {
 	for _, table := range []string{"puqProxmoxKVM_vm_info", "puq_proxmox_kvm_outbox"} {
 		w.db.Exec("UPDATE "+table+" SET claim_until = claim_until - INTERVAL ? MINUTE WHERE claim_until IS NOT NULL", n)
 	}
+	w.db.Exec("UPDATE puq_proxmox_kvm_leases SET until = until - INTERVAL ? MINUTE", n)
 }
 
 // eventually waits until what is so.

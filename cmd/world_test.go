@@ -91,6 +91,9 @@ type world struct {
 	attr  *syscall.SysProcAttr // of the processes that start starts
 	// traceless makes WHMCS keep no trace of the mails that it sends.
 	traceless *atomic.Bool
+	// names is the DNS server, where there is one; heard is who is told of its calls.
+	names *hestiaStandIn
+	heard *atomic.Pointer[calls]
 }
 
 // lockedRand is a repeatable source for several goroutines.
@@ -130,7 +133,7 @@ func newWorld(t testing.TB, s scene) *world {
 	if s.php {
 		content = append(content, whmcstest.WithPHPTables())
 	}
-	w := &world{t: t, clock: s.clock, db: whmcstest.NewDB(t, content...), rand: &lockedRand{src: rand.NewChaCha8([32]byte{1})}, traceless: new(atomic.Bool)}
+	w := &world{t: t, clock: s.clock, db: whmcstest.NewDB(t, content...), rand: &lockedRand{src: rand.NewChaCha8([32]byte{1})}, traceless: new(atomic.Bool), heard: new(atomic.Pointer[calls])}
 	var err error
 	options := pvesim.Options{Version: s.version, Clock: s.clock, Model: s.model, Seed: 1}
 	if s.nodes == 0 {

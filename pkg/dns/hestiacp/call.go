@@ -85,7 +85,7 @@ func (p *Provider) send(ctx context.Context, subject, command string, code bool,
 	}
 	a, err := p.client.Do(ctx, http.MethodPost, "/api/", header, []byte(form.Encode()))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s: %w", p.client.OneLine(subject), command, err)
+		return nil, fmt.Errorf("%s: %s: %w", subject, command, err)
 	}
 	return a, nil
 }

@@ -42,7 +42,7 @@ func (e commandError) Unwrap() error { return e.error }
 
 // errorf names the subject, the server and the command.
 func (p *Provider) errorf(sentinel error, subject, command, format string, args ...any) error {
-	return kvm.Errorf(sentinel, "%s: hestiacp at %s: %s: %s", p.client.OneLine(subject), p.client.Host(), command, strings.TrimSpace(fmt.Sprintf(format, args...)))
+	return kvm.Errorf(sentinel, "%s: hestiacp at %s: %s: %s", subject, p.client.Host(), command, strings.TrimSpace(fmt.Sprintf(format, args...)))
 }
 
 // failed is the error of an exit code. text is what the command printed.

@@ -1,0 +1,76 @@
+package cmd
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/puqkvm/puqkvm/pkg/dns"
+	"github.com/puqkvm/puqkvm/pkg/dns/hestiacp/hestiasim"
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/whmcs"
+)
+
+// The zones of a world with names.
+var nameZones = []string{"example.com", "2.0.192.in-addr.arpa", "8.b.d.0.1.0.0.2.ip6.arpa"}
+
+// withNames gives the world zones at HestiaCP, whose adds may not be repeated and whose ids are used again, with records of
+// others in them.
+func (w *world) withNames() {
+	w.t.Helper()
+	h := startHestia(w.t)
+	w.names = &h
+	url := w.before(toDNS, h, w.heard.Load, "cmd", func(name string) bool { return name != hestiasim.List })
+	for _, zone := range nameZones {
+		h.addZone(zone)
+		text, err := w.sealed(dnsSecret)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.db.Exec("INSERT INTO puq_proxmox_kvm_dns_zones (zone, type, config) VALUES (?, 'hestiacp', ?)", zone,
+			fmt.Sprintf(`{"url":%q,"user":%q,"key":%q,"secret":%q}`, url, hestiaOf, hestiaKey, text))
+	}
+	// Whoever writes there first makes the row of the lease; that is one call more.
+	w.db.Exec("INSERT INTO puq_proxmox_kvm_leases (name, until) VALUES (?, UTC_TIMESTAMP(6))", fmt.Sprintf("dns/hestiacp/%x", sha256.Sum256([]byte(url))))
+	h.Put("example.com", hestiasim.Record{Record: "@", Type: "A", Value: "203.0.113.80"})
+	h.Put("2.0.192.in-addr.arpa", hestiasim.Record{Record: "1", Type: "PTR", Value: "gateway.example.net."})
+	h.Put("8.b.d.0.1.0.0.2.ip6.arpa", hestiasim.Record{Record: "1", Type: "PTR", Value: "gateway.example.net."})
+}
+
+func (w *world) sealed(text string) (string, error) {
+	return whmcs.NewCipher(kvm.NewSecret(testHash)).Encrypt(kvm.NewSecret(text))
+}
+
+// namesOf are the DNS records of the service, one line each, with addresses as the database has them; others are all other
+// records.
+func (w *world) namesOf(id int64) (own, others []string) {
+	if w.names == nil {
+		return nil, nil
+	}
+	name := "vps-42-" + strconv.FormatInt(id, 10)
+	for _, zone := range nameZones {
+		for _, r := range w.names.Records(zone) {
+			line := fmt.Sprintf("record: %s %s %s %s", zone, r.Record, r.Type, r.Value)
+			switch {
+			case r.Type == "NS":
+			case r.Record == name:
+				value := r.Value
+				if a, err := netip.ParseAddr(value); err == nil {
+					value = whmcs.StoredAddr(a)
+				}
+				own = append(own, "record: <name> "+r.Type+" "+value)
+			case strings.HasPrefix(r.Value, name+"."):
+				a, _ := dns.ReverseAddr(r.Record + "." + zone)
+				own = append(own, "record: "+whmcs.StoredAddr(a)+" "+r.Type+" <name>")
+			default:
+				others = append(others, line)
+			}
+		}
+	}
+	slices.Sort(own)
+	slices.Sort(others)
+	return own, others
+}
