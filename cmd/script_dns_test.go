@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/puqkvm/puqkvm/pkg/clock"
 	"github.com/puqkvm/puqkvm/pkg/dns/cloudflare/cloudflaresim"
 	"github.com/puqkvm/puqkvm/pkg/dns/hestiacp/hestiasim"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -68,9 +69,9 @@ func (h hestiaStandIn) records(zone string) (out []string) {
 
 type cloudflareStandIn struct{ *cloudflaresim.Server }
 
-func startCloudflare(t testing.TB) cloudflareStandIn {
+func startCloudflare(t testing.TB, c clock.Clock) cloudflareStandIn {
 	t.Helper()
-	s, err := cloudflaresim.Start("127.0.0.1:0", cloudflaresim.Options{Tokens: []cloudflaresim.Token{{Text: dnsSecret}}})
+	s, err := cloudflaresim.Start("127.0.0.1:0", cloudflaresim.Options{Tokens: []cloudflaresim.Token{{Text: dnsSecret}}, Clock: c})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +139,7 @@ func (s *script) dns(ts *testscript.TestScript, neg bool, args []string) {
 		case "hestiacp":
 			p = startHestia(s.t)
 		case "cloudflare":
-			p = startCloudflare(s.t)
+			p = startCloudflare(s.t, s.w.clock)
 		default:
 			ts.Fatalf("usage: %s", usage)
 		}

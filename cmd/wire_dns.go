@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -20,32 +21,40 @@ import (
 
 // dnsKind is a kind of DNS provider.
 type dnsKind struct {
-	name      string
-	secret    string // what its secret is
-	oneWriter bool   // no two processes may write to a server side by side
-	server    func(s kvm.DNSSettings) string
-	open      func(z kvm.DNSZone, t trust.Trust, c clock.Clock) (dns.Provider, error)
+	name   string
+	secret string // what its secret is
+	// server is what zones have in common whose server no two processes may write to side by side; nil = they may.
+	server func(s kvm.DNSSettings) string
+	open   func(z kvm.DNSZone, t trust.Trust, c clock.Clock) (dns.Provider, error)
 }
 
 // dnsKinds is the one place that knows all providers.
 func dnsKinds() []dnsKind {
 	return []dnsKind{
 		{name: "cloudflare", secret: "an API token with the permissions Zone: Read and DNS: Edit",
-			server: func(s kvm.DNSSettings) string { return s.URL },
 			open: func(z kvm.DNSZone, t trust.Trust, c clock.Clock) (dns.Provider, error) {
 				return cloudflare.New(cloudflare.Options{URL: z.Settings.URL, Token: z.Secret, TTL: z.Settings.TTL, Trust: t, Clock: c})
 			}},
-		{name: "hestiacp", secret: "the access key's secret, with --admin that user's password, without both the old API hash", oneWriter: true,
-			server: func(s kvm.DNSSettings) string { return s.URL },
+		{name: "hestiacp", secret: "the access key's secret, with --admin that user's password, without both the old API hash",
+			server: host,
 			open: func(z kvm.DNSZone, t trust.Trust, _ clock.Clock) (dns.Provider, error) {
 				return hestiacp.New(hestiacp.Options{URL: z.Settings.URL, User: z.Settings.User, Key: z.Settings.Key, Admin: z.Settings.Admin, Secret: z.Secret, TTL: z.Settings.TTL, Trust: t})
 			}},
-		{name: "powerdns", secret: "the api-key of the server's configuration", oneWriter: true,
-			server: func(s kvm.DNSSettings) string { return s.URL + " " + s.Server },
+		{name: "powerdns", secret: "the api-key of the server's configuration",
+			server: host,
 			open: func(z kvm.DNSZone, t trust.Trust, _ clock.Clock) (dns.Provider, error) {
 				return powerdns.New(powerdns.Options{URL: z.Settings.URL, Server: z.Settings.Server, Key: z.Secret, TTL: z.Settings.TTL, Trust: t})
 			}},
 	}
+}
+
+// host is the server's host and port, however its URL is typed.
+func host(s kvm.DNSSettings) string {
+	u, err := url.Parse(strings.TrimSpace(s.URL))
+	if err != nil {
+		return s.URL
+	}
+	return strings.ToLower(u.Host)
 }
 
 func dnsKindNames() []string {
@@ -103,11 +112,11 @@ func (a *app) dnsZone(z kvm.DNSZone) dns.Zone {
 			a.dns.providers[account] = out.Provider
 		}
 		out.Provider = zoneProvider{out.Provider, z.ID}
-		server := k.server(z.Settings)
-		if !k.oneWriter { // what is shared is the account's limit
-			server = string(account[:])
+		server := string(account[:]) // what is shared is the account's limit
+		if out.OneWriter = k.server != nil; out.OneWriter {
+			server = k.server(z.Settings)
 		}
-		out.OneWriter, out.Server = k.oneWriter, fmt.Sprintf("dns/%s/%x", k.name, sha256.Sum256([]byte(server)))
+		out.Server = fmt.Sprintf("dns/%s/%x", k.name, sha256.Sum256([]byte(server)))
 		return nil
 	}()
 	if out.Problem != nil {

@@ -125,11 +125,7 @@ func (w *world) front(c *calls) (url string) {
 // before is an address before a server, whose calls are reached: they have their name in the field of the form.
 func (w *world) before(side string, server http.Handler, of func() *calls, field string, writes func(name string) bool) (url string) {
 	w.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	front := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+	return serveLocal(w.t, http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		if err != nil || r.ParseForm() != nil {
@@ -150,17 +146,27 @@ func (w *world) before(side string, server http.Handler, of func() *calls, field
 		}
 		out.WriteHeader(answer.Code)
 		_, _ = out.Write(answer.Body.Bytes())
-	})}
+	})) + "/"
+}
+
+// serveLocal serves on a free port of this machine until the test ends.
+func serveLocal(t testing.TB, handler http.Handler) (url string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: handler}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = front.Serve(l) // ends by Close
+		_ = server.Serve(l) // ends by Close
 	}()
-	w.t.Cleanup(func() {
-		_ = front.Close()
+	t.Cleanup(func() {
+		_ = server.Close()
 		<-ended
 	})
-	return "http://" + l.Addr().String() + "/"
+	return "http://" + l.Addr().String()
 }
 
 // statementName is a statement's verb and its first table, brackets aside.
