@@ -176,12 +176,7 @@ func dnsCounter(b *testing.B, to string, count func()) string {
 }
 
 func benchHestiaCP(b *testing.B) nameBench {
-	s, err := hestiasim.Start("127.0.0.1:0", hestiasim.Options{Keys: []hestiasim.Key{{ID: hestiaKey, Secret: dnsSecret, User: hestiaOf,
-		Commands: []string{hestiasim.List, hestiasim.Add, hestiasim.Delete}}}, Work: hestiaWork})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = s.Close() })
+	s := startHestia(b, hestiaWork)
 	for _, zone := range []string{benchForward, benchReverse} {
 		s.AddZone(hestiaOf, zone)
 	}

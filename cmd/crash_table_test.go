@@ -43,7 +43,7 @@ const (
 func everyDeployRow(w *world) {
 	w.t.Helper()
 	w.everyRow()
-	w.withNames()
+	w.withNames(0)
 	w.ok("product", "set", "1", "first_vmid=20000", "ipv4=2", "ipv6=1")
 	w.ok("ippool", "add", "--server", "1", "--gateway", "2001:db8::1/64", "--first", "2001:db8::10", "--last", "2001:db8::ffff")
 	const firewall = "/nodes/pve1/qemu/9000/firewall"

@@ -26,6 +26,7 @@ func TestEightProcesses(t *testing.T) {
 			model := pvesim.SmallMachine()
 			model.Exact = map[string]time.Duration{"qmclone": 4 * time.Second}
 			w := newWorld(t, scene{model: model, clock: clock.NewScaled(epoch, 40)})
+			w.withNames(time.Millisecond)
 			all := ids(6001, services)
 			w.ok("settings", "set", "cron.workers", "8") // so that four processes cannot take them all
 			w.order(all...)
@@ -67,6 +68,7 @@ func TestEightProcesses(t *testing.T) {
 			w.unclaimed()
 			w.distinct(all)
 			w.cloned(all...)
+			w.named(all)
 			most := 0
 			for node, n := range w.overlap("qmclone") {
 				if most = max(most, n); n > throttle {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/clock"
 	"github.com/puqkvm/puqkvm/pkg/dns/cloudflare/cloudflaresim"
@@ -32,10 +33,11 @@ type dnsStandIn interface {
 
 type hestiaStandIn struct{ *hestiasim.Server }
 
-func startHestia(t testing.TB) hestiaStandIn {
+// startHestia starts one in which a command takes work: adds that run side by side get one id then.
+func startHestia(t testing.TB, work time.Duration) hestiaStandIn {
 	t.Helper()
 	s, err := hestiasim.Start("127.0.0.1:0", hestiasim.Options{Keys: []hestiasim.Key{{ID: hestiaKey, Secret: dnsSecret, User: hestiaOf,
-		Commands: []string{hestiasim.List, hestiasim.Add, hestiasim.Delete}}}})
+		Commands: []string{hestiasim.List, hestiasim.Add, hestiasim.Delete}}}, Work: work})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +139,7 @@ func (s *script) dns(ts *testscript.TestScript, neg bool, args []string) {
 		var p dnsStandIn
 		switch args[0] {
 		case "hestiacp":
-			p = startHestia(s.t)
+			p = startHestia(s.t, 0)
 		case "cloudflare":
 			p = startCloudflare(s.t, s.w.clock)
 		default:

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/dns"
 	"github.com/puqkvm/puqkvm/pkg/dns/hestiacp/hestiasim"
@@ -18,10 +19,10 @@ import (
 var nameZones = []string{"example.com", "2.0.192.in-addr.arpa", "8.b.d.0.1.0.0.2.ip6.arpa"}
 
 // withNames gives the world zones at HestiaCP, whose adds may not be repeated and whose ids are used again, with records of
-// others in them.
-func (w *world) withNames() {
+// others in them. A command takes work there.
+func (w *world) withNames(work time.Duration) {
 	w.t.Helper()
-	h := startHestia(w.t)
+	h := startHestia(w.t, work)
 	w.names = &h
 	url := w.before(toDNS, h, w.heard.Load, "cmd", func(name string) bool { return name != hestiasim.List })
 	for _, zone := range nameZones {
@@ -73,4 +74,48 @@ func (w *world) namesOf(id int64) (own, others []string) {
 	slices.Sort(own)
 	slices.Sort(others)
 	return own, others
+}
+
+// named checks that just the names of these services stand in DNS, each once, beside those of others, and that no two rows of
+// a zone have one id.
+func (w *world) named(services []int64) {
+	w.t.Helper()
+	want := map[string]bool{}
+	for _, id := range services {
+		name := "vps-42-" + strconv.FormatInt(id, 10)
+		for _, text := range w.addresses(id) {
+			a := netip.MustParseAddr(text)
+			want[fmt.Sprintf("%s %s %s", name, dns.TypeOf(a), a)] = true
+			want[fmt.Sprintf("%s PTR %s.example.com.", dns.ReverseName(a), name)] = true
+		}
+	}
+	foreign := 0
+	for _, zone := range nameZones {
+		ids := map[int]bool{}
+		for _, r := range w.names.Records(zone) {
+			if ids[r.ID] {
+				w.t.Errorf("zone %s has several rows with the id %d", zone, r.ID)
+			}
+			ids[r.ID] = true
+			line := fmt.Sprintf("%s %s %s", r.Record, r.Type, r.Value)
+			if r.Type == "PTR" {
+				line = fmt.Sprintf("%s.%s PTR %s", r.Record, zone, r.Value)
+			}
+			switch {
+			case r.Type == "NS":
+			case want[line]:
+				delete(want, line)
+			case r.Record == "@" || r.Record == "1":
+				foreign++
+			default:
+				w.t.Errorf("in DNS stands, perhaps twice: %s", line)
+			}
+		}
+	}
+	if foreign != 3 {
+		w.t.Errorf("%d of 3 records of others are there", foreign)
+	}
+	for line := range want {
+		w.t.Errorf("in DNS is missing: %s", line)
+	}
 }
