@@ -8,8 +8,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"html"
+	"io"
+	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +35,7 @@ const (
 	secretAPI       = `apiSecret/+"&<1>é%'x`
 	secretAccessKey = `accessKey/+"&<2>é%'y`
 	secretConsole   = `consoleKey/+"&<3>é%'z`
+	secretDNS       = `dnsKey/+"&<4>%'w-0123456789abcdefghij`
 )
 
 // hiding is a world in which every secret can be found again wherever it went.
@@ -44,7 +48,7 @@ type hiding struct {
 func newHiding(t *testing.T) *hiding {
 	h := &hiding{world: newWorld(t, scene{}), secrets: map[string]string{
 		"database password": secretDB, "cc_encryption_hash": secretHash, "token secret": secretToken, "ticket password": secretTicket,
-		"API secret": secretAPI, "API access key": secretAccessKey, "console_key": secretConsole,
+		"API secret": secretAPI, "API access key": secretAccessKey, "console_key": secretConsole, "DNS key": secretDNS,
 	}}
 	user := h.db.Name[:24]
 	for _, statement := range []string{"CREATE USER " + user + "@localhost IDENTIFIED BY '" + strings.ReplaceAll(secretDB, "'", "''") + "'", "GRANT ALL ON " + h.db.Name + ".* TO " + user + "@localhost"} {
@@ -233,6 +237,7 @@ func TestSecrets(t *testing.T) {
 		}
 	}
 	h.say("server", "test", "1", "--product", "1")
+	h.echoingDNS()
 
 	// Errors of each kind, and everything that shows something.
 	for _, env := range [][]string{
@@ -254,10 +259,50 @@ func TestSecrets(t *testing.T) {
 		h.say(args...)
 	}
 	h.guests()
-	if len(h.secrets) != 10 {
+	if len(h.secrets) != 11 {
 		t.Fatalf("%d secrets", len(h.secrets))
 	}
 	h.search()
+}
+
+// echoingDNS has zones at providers whose every answer repeats what it was sent.
+func (h *hiding) echoingDNS() {
+	h.t.Helper()
+	at := serveLocal(h.t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		text := fmt.Sprintf("%s %s %v %s %s", r.Method, r.URL, r.Header, body, secretDNS)
+		quoted, _ := json.Marshal(text)
+		status := []int{400, 401, 403, 404, 422, 500, 302, 200}[len(body)%8]
+		w.Header().Set("Location", "/"+url.QueryEscape(secretDNS))
+		w.WriteHeader(status)
+		fmt.Fprintf(w, `{"success":false,"errors":[{"code":1,"message":%[1]s}],"error":%[1]s}`+"\nError: %[2]s\n", quoted, text)
+	}))
+	for _, args := range [][]string{
+		{"example.com", "--provider", "cloudflare"}, {"2.0.192.in-addr.arpa", "--provider", "powerdns"},
+		{"example.com", "--provider", "hestiacp", "--user", "dns", "--key", hestiaKey}, {"2.0.192.in-addr.arpa", "--provider", "hestiacp", "--user", "dns", "--admin", "admin"},
+		{"example.com", "--provider", "powerdns", "--url", "https://u:" + secretDNS + "@ns1"}, {"nonsense zone", "--provider", "powerdns"},
+	} {
+		out, errs, _ := h.runIn(h.t.Context(), secretDNS+"\n", append([]string{"dns", "zone", "add", "--debug", "--secret-file", "-", "--url", at}, args...)...)
+		fmt.Fprint(&h.said, out, errs)
+	}
+	if n := h.number("SELECT COUNT(*) FROM puq_proxmox_kvm_dns_zones"); n != 4 {
+		h.t.Fatalf("%d zones", n)
+	}
+	h.env = append(h.env, "PUQKVM_DNS_SECRET="+secretDNS)
+	for id := 1; id <= 4; id++ {
+		h.say("dns", "zone", "test", strconv.Itoa(id))
+		h.say("dns", "zone", "edit", strconv.Itoa(id), "--ttl", "300")
+	}
+	h.say("dns", "zone", "list")
+	h.say("dns", "sync", "5546")
+	h.say("dns", "sync", "--all")
+	h.say("rdns", "set", "5546", "192.0.2.10", "mail.example.org")
+	h.say("rdns", "list", "5546")
+	h.say("status", "set", "5546", "set_dns_records")
+	h.minute()
+	if said := h.said.String(); strings.Count(said, "ERR [cloudflare]") == 0 || strings.Count(said, "ERR [powerdns]") == 0 || strings.Count(said, "ERR [hestiacp]") == 0 {
+		h.t.Errorf("not every provider has failed:\n%s", said[max(0, len(said)-4000):])
+	}
 }
 
 // TestSecretsOfProcess: neither the command line of a process nor what is in its work shows a secret to another user.

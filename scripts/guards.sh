@@ -85,7 +85,7 @@ guard "address key" pkg/whmcs/schema.go \
 	'{{"PRIMARY KEY", "address"}, ' '{{"PRIMARY KEY", "address,service_id"}, ' \
 	TestAddressTakenMeanwhile '1 for 2 services'
 guard "trace of a mail" pkg/mail/deliver.go \
-	'return Traced(evidence), nil' 'return false && Traced(evidence), nil' \
+	'return at, found, nil' 'return at, false, nil' \
 	TestCrash '  2 mails' 'kill -9 after @ cron: api SendEmail #1'
 guard "absence needs quorum" pkg/lifecycle/find.go \
 	'case !st.Quorate:' 'case false:' \
@@ -118,4 +118,28 @@ guard "nothing freed before gone" pkg/lifecycle/find.go \
 guard "terminate before the next row" pkg/whmcs/row.go \
 	'case kvm.Terminate.Interrupts(to):' 'case false:' \
 	TestTerminateBeforeTheNextRow 'went on to another row'
+guard "one writer to a DNS server" cmd/wire_dns.go \
+	'Lease: a.store, Owner: owner})' 'Owner: owner})' \
+	TestEightProcesses 'several rows with the id'
+guard "values of others in DNS" pkg/dns/provider.go \
+	'(e.Only || slices.Contains(e.Remove, value))' '(true || slices.Contains(e.Remove, value))' \
+	pkg/dns:TestEditPlan 'remove: '
+guard "records noted before" pkg/lifecycle/dns.go \
+	'if err := l.Store.NoteDNS(ctx, s.ID, intents(zones, known, set, gone)); err != nil {' 'if _ = intents(zones, known, set, gone); err != nil {' \
+	pkg/lifecycle:TestWhatAServerThatWasDownHasKept 'journal:'
+guard "a record of another service" pkg/lifecycle/dns.go \
+	'return k.Others && asRecord(k) == r' 'return false && asRecord(k) == r' \
+	pkg/lifecycle:TestARecordOfAnother 'the shared one stays'
+guard "names of what ends" pkg/lifecycle/dns.go \
+	'if fqdn == "" || ending || ended(s) != "" {' 'if _ = ending; false {' \
+	pkg/lifecycle:TestOfWhomNothingIsWritten 'cancelled: '
+guard "a dead DNS server" pkg/dns/sync.go \
+	'if err := srv.closed(s.o.Clock.Now()); err != nil {' 'if err := srv.closed(s.o.Clock.Now()); false {' \
+	pkg/dns:TestManyWaitForADeadServerOnce 'it took'
+guard "a fresh list at HestiaCP" pkg/dns/hestiacp/remove.go \
+	'!b.fresh && b.dead == nil' 'false && b.dead == nil' \
+	pkg/dns/hestiacp:TestIDIsUsedAgain '.'
+guard "two rows of one id" pkg/dns/hestiacp/remove.go \
+	'err := b.alone(subject, e, r)' 'err := error(nil)' \
+	pkg/dns/hestiacp:TestDuplicateIDs '.'
 exit $failed

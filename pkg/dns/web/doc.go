@@ -4,6 +4,7 @@
 // # Why
 //
 //   - A redirect is not followed: the credentials would go to whom it names.
-//   - Secrets are taken out of every error's text, in each form in which a URL or a form could show them.
-//   - Nothing is sent twice in here: whether that is safe, each client knows.
+//   - Secrets are taken out of every error's text, in each form in which a URL, a form, JSON or a page could show them.
+//   - No request is repeated in here: whether that is safe, each client knows. (Go's transport sends one again of which it knows
+//     that nothing has arrived.)
 package web

@@ -3,6 +3,8 @@ package web
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"html"
@@ -169,9 +171,21 @@ func hider(secrets []kvm.Secret) *strings.Replacer {
 			continue
 		}
 		text := s.Reveal()
-		for _, form := range []string{text, url.QueryEscape(text), url.PathEscape(text), html.EscapeString(text)} {
+		for _, form := range []string{text, url.QueryEscape(text), url.PathEscape(text), html.EscapeString(text), quoted(text, true), quoted(text, false),
+			base64.StdEncoding.EncodeToString([]byte(text))} {
 			pairs = append(pairs, form, "***")
 		}
 	}
 	return strings.NewReplacer(pairs...)
+}
+
+// quoted is text as it stands in JSON, with or without <, > and & escaped.
+func quoted(text string, escaped bool) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(escaped)
+	if e.Encode(text) != nil { // encoding/json takes every string
+		return text
+	}
+	return strings.Trim(b.String(), "\"\n")
 }
