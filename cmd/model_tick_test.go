@@ -151,6 +151,7 @@ func (m *model) tick(d *disturbance) string {
 	m.clk.Advance(time.Minute)
 	m.minutesLater(1)
 	m.db.Exec("UPDATE puq_proxmox_kvm_outbox SET next_try = next_try - INTERVAL 10 MINUTE WHERE state <> 'sent'")
+	m.bury() // what the last statement of a dead tick has claimed: the database may have been at it when the tick was over
 	before, since := m.statuses(), m.since()
 	clear(m.touched)
 	out, errs, code, hurt, reached := m.disturb(d)
