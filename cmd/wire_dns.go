@@ -36,20 +36,20 @@ func dnsKinds() []dnsKind {
 				return cloudflare.New(cloudflare.Options{URL: z.Settings.URL, Token: z.Secret, TTL: z.Settings.TTL, Trust: t, Clock: c})
 			}},
 		{name: "hestiacp", secret: "the access key's secret, with --admin that user's password, without both the old API hash",
-			server: host,
+			server: serverHost,
 			open: func(z kvm.DNSZone, t trust.Trust, _ clock.Clock) (dns.Provider, error) {
 				return hestiacp.New(hestiacp.Options{URL: z.Settings.URL, User: z.Settings.User, Key: z.Settings.Key, Admin: z.Settings.Admin, Secret: z.Secret, TTL: z.Settings.TTL, Trust: t})
 			}},
 		{name: "powerdns", secret: "the api-key of the server's configuration",
-			server: host,
+			server: serverHost,
 			open: func(z kvm.DNSZone, t trust.Trust, _ clock.Clock) (dns.Provider, error) {
 				return powerdns.New(powerdns.Options{URL: z.Settings.URL, Server: z.Settings.Server, Key: z.Secret, TTL: z.Settings.TTL, Trust: t})
 			}},
 	}
 }
 
-// host is the server's host and port, however its URL is typed.
-func host(s kvm.DNSSettings) string {
+// serverHost is the server's host and port, however its URL is typed.
+func serverHost(s kvm.DNSSettings) string {
 	u, err := url.Parse(strings.TrimSpace(s.URL))
 	if err != nil {
 		return s.URL

@@ -35,7 +35,7 @@ func (w *world) withNames(work time.Duration) {
 			fmt.Sprintf(`{"url":%q,"user":%q,"key":%q,"secret":%q}`, url, hestiaOf, hestiaKey, text))
 	}
 	// Whoever writes there first makes the row of the lease; that is one call more.
-	w.db.Exec("INSERT INTO puq_proxmox_kvm_leases (name, until) VALUES (?, UTC_TIMESTAMP(6))", fmt.Sprintf("dns/hestiacp/%x", sha256.Sum256([]byte(host(kvm.DNSSettings{URL: url})))))
+	w.db.Exec("INSERT INTO puq_proxmox_kvm_leases (name, until) VALUES (?, UTC_TIMESTAMP(6))", fmt.Sprintf("dns/hestiacp/%x", sha256.Sum256([]byte(serverHost(kvm.DNSSettings{URL: url})))))
 	h.Put("example.com", hestiasim.Record{Record: "@", Type: "A", Value: "203.0.113.80"})
 	h.Put("2.0.192.in-addr.arpa", hestiasim.Record{Record: "1", Type: "PTR", Value: "gateway.example.net."})
 	h.Put("8.b.d.0.1.0.0.2.ip6.arpa", hestiasim.Record{Record: "1", Type: "PTR", Value: "gateway.example.net."})

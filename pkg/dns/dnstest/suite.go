@@ -211,7 +211,7 @@ func (s *suite) classless() {
 	s.is(Classless, name, dns.PTR, "vm7."+Zone)
 }
 
-// sideBySide uses one provider, and a second one, from many sides, as processes do that do not know of each other's turn.
+// sideBySide uses one provider from many sides.
 func (s *suite) sideBySide() {
 	const many = 8
 	var wg sync.WaitGroup

@@ -32,7 +32,7 @@
 //   - With an access key the exit code stands in a header and the body tells why; an old login has the code alone, in the
 //     body, when returncode=yes asks for it. PHP's warnings may come before it.
 //   - Each call has a connection of its own, so that none is lost on one which the server has just closed.
-//   - Adds side by side get one id. So one Apply runs at a time for a server in this process; other processes are kept away by
-//     the lease of dns.Syncer.
+//   - Adds side by side get one id. So a Provider makes one Apply at a time; dns.Syncer keeps several of one server apart, here and
+//     in other processes.
 //   - A suspended row is not served, so it does not stand for a value that must be there. It goes like any other.
 package hestiacp

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math"
 	"strings"
-	"sync"
 
 	"github.com/puqkvm/puqkvm/pkg/dns"
 	"github.com/puqkvm/puqkvm/pkg/dns/web"
@@ -33,9 +32,6 @@ type Provider struct {
 	turn   chan struct{} // whoever has sent into it writes to the server
 }
 
-// turns has the turn of each server, by its address.
-var turns sync.Map
-
 // New checks the options, and sends nothing. Errors are kvm.ErrInvalid.
 func New(o Options) (*Provider, error) {
 	bad := func(format string, args ...any) (*Provider, error) {
@@ -56,8 +52,7 @@ func New(o Options) (*Provider, error) {
 	case o.TTL == 0:
 		o.TTL = defaultTTL
 	}
-	turn, _ := turns.LoadOrStore(client.Base(), make(chan struct{}, 1))
-	return &Provider{o: o, client: client, turn: turn.(chan struct{})}, nil
+	return &Provider{o: o, client: client, turn: make(chan struct{}, 1)}, nil
 }
 
 // Apply makes each of edits so; see dns.Provider.

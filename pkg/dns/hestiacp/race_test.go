@@ -54,7 +54,7 @@ func TestRowsThatMove(t *testing.T) {
 	}
 }
 
-// TestOneAtATime: adds side by side get one id, so all providers of one server take turns.
+// TestOneAtATime: adds side by side get one id, so one Apply follows the other.
 func TestOneAtATime(t *testing.T) {
 	f := newFixture(t, options)
 	var mu sync.Mutex
@@ -70,10 +70,9 @@ func TestOneAtATime(t *testing.T) {
 	f.On(hestiasim.Changed, func(hestiasim.Call) { count(-1) })
 	var wg sync.WaitGroup
 	for i := range 4 {
-		p := provider(t, options(f.Server))
 		wg.Go(func() {
 			e := dns.Edit{Name: vm, Type: dns.A, Add: []string{fmt.Sprint("192.0.2.", i)}}
-			if out := p.Apply(t.Context(), zone, []dns.Edit{e}); out[0].Err != nil {
+			if out := f.p.Apply(t.Context(), zone, []dns.Edit{e}); out[0].Err != nil {
 				t.Error(out[0].Err)
 			}
 		})

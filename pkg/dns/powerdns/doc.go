@@ -14,9 +14,9 @@
 //     records (their issue 11473), and replacing the RRset would delete them. Reading 10 000 records takes 0.06 s, 100 000 one
 //     second.
 //   - A PATCH is taken or refused as a whole. One that is refused is sent again edit by edit, so that the bad one alone fails.
-//   - With SQLite behind it the server answers writes that meet with HTTP 500 (16 of 20 in a trial). So one Apply at a time
-//     goes to a server from this process, and an answer that may be better next time is waited for, some two seconds in all.
-//     A PATCH may be repeated: it says what an RRset shall be.
+//   - With SQLite behind it the server answers writes that meet with HTTP 500 (16 of 20 in a trial). So a Provider
+//     makes one Apply at a time (dns.Syncer keeps several of one server apart, here and elsewhere), and an answer that may be
+//     better next time is waited for, some two seconds in all. A PATCH may be repeated: it says what an RRset shall be.
 //   - A secondary zone takes a PATCH with HTTP 204, and loses it with the next transfer: it is refused here.
 //   - A zone's id is its name with =2F for a slash. A web server on the way would read %2F as one.
 package powerdns

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 
 	"github.com/puqkvm/puqkvm/pkg/dns"
 	"github.com/puqkvm/puqkvm/pkg/dns/web"
@@ -42,9 +41,6 @@ type Provider struct {
 
 var _ dns.Provider = (*Provider)(nil)
 
-// turns are the turns of all servers that this process writes to, by the API's address.
-var turns sync.Map
-
 // New makes a Provider, and sends nothing. Errors are kvm.ErrInvalid.
 func New(o Options) (*Provider, error) {
 	key := o.Key.Reveal()
@@ -60,7 +56,7 @@ func New(o Options) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Provider{web: client, ttl: int64(o.TTL), header: http.Header{
+	p := &Provider{web: client, turn: make(chan struct{}, 1), ttl: int64(o.TTL), header: http.Header{
 		"X-Api-Key": {key}, "Accept": {"application/json"}, "Content-Type": {"application/json"},
 	}}
 	if p.ttl == 0 {
@@ -74,8 +70,6 @@ func New(o Options) (*Provider, error) {
 		p.root = ""
 	}
 	p.root += "/servers/" + url.PathEscape(o.Server)
-	turn, _ := turns.LoadOrStore(client.Base()+p.root, make(chan struct{}, 1))
-	p.turn = turn.(chan struct{})
 	return p, nil
 }
 

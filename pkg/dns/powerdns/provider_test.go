@@ -411,19 +411,19 @@ func TestDeadInTheBatch(t *testing.T) {
 	}
 }
 
-// Providers of one server take turns: its SQLite answers writes that meet with HTTP 500, and merges that meet lose values.
+// One Apply follows the other: the server's SQLite answers writes that meet with HTTP 500, and merges that meet lose values.
 func TestOneAtATime(t *testing.T) {
 	s := pdnstest.New(t)
 	s.Zone(t, zone, "Native")
 	f := newFront(t, s.URL)
-	providers := []*powerdns.Provider{before(t, s, f), before(t, s, f)}
+	provider := before(t, s, f)
 	var wg sync.WaitGroup
 	var want []string
 	for i := range 20 {
 		value := fmt.Sprintf("192.0.2.%d", 100+i)
 		want = append(want, value)
 		wg.Go(func() {
-			for _, o := range providers[i%2].Apply(t.Context(), zone, []dns.Edit{set("shared", value)}) {
+			for _, o := range provider.Apply(t.Context(), zone, []dns.Edit{set("shared", value)}) {
 				if o.Err != nil || !o.Changed {
 					t.Errorf("%+v", o)
 				}
@@ -450,17 +450,18 @@ func TestTurnIsNotWaitedForLonger(t *testing.T) {
 		_, _ = w.Write([]byte(none))
 	}))
 	defer s.Close()
+	p := at(t, s.URL)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		gone := dns.Edit{Name: "vm." + zone, Type: dns.A, Remove: []string{"192.0.2.1"}}
-		if out := at(t, s.URL).Apply(t.Context(), zone, []dns.Edit{gone}); out[0] != (dns.Outcome{}) {
+		if out := p.Apply(t.Context(), zone, []dns.Edit{gone}); out[0] != (dns.Outcome{}) {
 			t.Errorf("%+v", out)
 		}
 	})
 	<-inHand
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 20*time.Millisecond, errors.New("not its turn"))
 	defer cancel()
-	out := at(t, s.URL).Apply(ctx, zone, []dns.Edit{set("vm", "192.0.2.1")})
+	out := p.Apply(ctx, zone, []dns.Edit{set("vm", "192.0.2.1")})
 	told(t, out[0], context.DeadlineExceeded, "not its turn")
 	told(t, out[0], kvm.ErrUnreachable, "")
 	close(done)
