@@ -22,6 +22,7 @@ func (m *model) end() {
 	m.t.Helper()
 	m.heal()
 	m.settleAll("by itself", func(modelRow) bool { return true })
+	m.lookNames("by itself")
 	if len(m.failures) > 0 {
 		return
 	}
@@ -33,6 +34,7 @@ func (m *model) end() {
 		}
 	}
 	m.settleAll("after change-package", func(r modelRow) bool { return true })
+	m.lookNames("after change-package")
 	for _, s := range changed {
 		m.asProduct(s)
 	}
@@ -44,6 +46,7 @@ func (m *model) end() {
 	}
 	m.settleAll("after terminate", func(r modelRow) bool { return r.status != kvm.Ready })
 	m.empty()
+	m.lookNames("after terminate")
 	m.stored()
 }
 
@@ -54,6 +57,7 @@ func (m *model) heal() {
 	}
 	m.faults = nil
 	m.api.Heal()
+	m.names.Heal()
 	m.up("pve1")
 	m.up("pve2")
 	m.noQuorum = false
@@ -88,6 +92,38 @@ func (m *model) heal() {
 	}
 	m.daysOp(nil)
 	m.story = append(m.story, "end: all troubles are over")
+}
+
+// lookNames mends what is wrong in DNS, as an administrator would, and then all names are right: those of the services that
+// stand, each once, those of others as they were, and nothing of those that have ended.
+func (m *model) lookNames(when string) {
+	m.t.Helper()
+	if len(m.failures) > 0 {
+		return
+	}
+	m.minutesLater(1)
+	if out, code := m.direct("dns", "sync", "--all"); code != exitDone {
+		m.wrong("DNS", "%s, dns sync: exit %d: %s", when, code, out)
+		return
+	}
+	var stand, unknown []int64
+	for id, row := range m.modelRows() {
+		s := m.services[id]
+		switch row.status.Phase() {
+		case kvm.PhaseRemove:
+		case kvm.PhaseTerminate, kvm.PhaseErrorTerminate, kvm.PhaseRedeploy:
+			unknown = append(unknown, id)
+		default:
+			if s.deleted {
+				unknown = append(unknown, id)
+			} else {
+				stand = append(stand, id)
+			}
+		}
+	}
+	for _, text := range m.misnamed(stand, unknown) {
+		m.wrong("DNS", "%s, %s", when, text)
+	}
 }
 
 // settled lets the cluster's tasks end.

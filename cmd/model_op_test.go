@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/puqkvm/puqkvm/pkg/dns/hestiacp/hestiasim"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/pve/pvesim"
 )
@@ -71,6 +72,7 @@ func modelOps() []*modelOp {
 		{name: "snapshot by hand", weight: 1, middle: true, do: (*model).snapshotOp},
 		{name: "row edited", weight: 3, do: (*model).editOp},
 		{name: "mail trouble", weight: 3, middle: true, do: (*model).mailOp},
+		{name: "DNS trouble", weight: 3, middle: true, do: (*model).namesOp},
 		{name: "days pass", weight: 1, do: (*model).daysOp},
 	}
 }
@@ -247,6 +249,19 @@ func (m *model) mailOp(rng *rand.Rand) string {
 		m.api.Answer(n, 502, "<html>bad gateway</html>", false)
 	}
 	return fmt.Sprintf("%d calls", n)
+}
+
+// namesOp lets the DNS server refuse, fail after the change, be broken or not know the key, a few times or until all is over.
+func (m *model) namesOp(rng *rand.Rand) string {
+	f := []hestiasim.Fault{
+		{Command: hestiasim.Add, Exit: 8}, {Command: hestiasim.Delete, Exit: 12}, {Command: hestiasim.Add, Acts: true, Exit: 20}, {Command: hestiasim.Delete, Acts: true, Exit: 2},
+		{Status: 500, Body: "<html>internal server error</html>"}, {Exit: 10}, {Command: hestiasim.List, Exit: 3}, {Command: hestiasim.Add, Acts: true, Status: 502},
+	}[rng.IntN(8)]
+	if f.Times = 1 + rng.IntN(6); rng.IntN(6) == 0 {
+		f.Times = hestiasim.Always
+	}
+	m.names.Fail(f)
+	return fmt.Sprintf("%q exit %d status %d, done %v, %d times", f.Command, f.Exit, f.Status, f.Acts, f.Times)
 }
 
 // daysOp lets so much time pass that quarantines and VMIDs' rests are over.

@@ -114,6 +114,8 @@ func newModel(t *testing.T, s modelSetting, tally *modelTally) *model {
 	for _, p := range modelPools {
 		m.ok(append([]string{"ippool", "add", "--server", "1"}, p...)...)
 	}
+	m.withNames(0)
+	m.secrets[dnsSecret] = true
 	installation := m.db.Text("SELECT value FROM puq_proxmox_kvm_meta WHERE name = 'installation_id'")
 	m.mark = strings.TrimSuffix(kvm.Mark(installation, 0), "0")
 	for _, p := range lifecycle.New(lifecycle.Lifecycle{}).Pipelines() {
