@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 
+	"github.com/puqkvm/puqkvm/pkg/dns"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/pve"
 	"github.com/spf13/cobra"
@@ -172,6 +173,11 @@ func runProductCheck(ctx context.Context, a *app, id int64) error {
 	if err := pkg.Ready(); err != nil {
 		findings = append(findings, checked{Finding: pve.Finding{What: err.Error(), Mend: fmt.Sprintf("puqkvm product set %d template=VMID", id)}})
 	}
+	names, err := a.nameFindings(ctx, id, pkg)
+	if err != nil {
+		return err
+	}
+	findings = append(findings, names...)
 	servers, err := a.store.ProductServers(ctx, id)
 	if err != nil {
 		return err
@@ -191,6 +197,25 @@ func runProductCheck(ctx context.Context, a *app, id int64) error {
 		}
 	}
 	return a.showFindings(fmt.Sprintf("product %d", id), findings)
+}
+
+// nameFindings says what is missing for the names of a product's VMs, where DNS zones are in use at all.
+func (a *app) nameFindings(ctx context.Context, id int64, pkg kvm.Package) ([]checked, error) {
+	zones, err := a.dnsZones(ctx)
+	if err != nil || len(zones) == 0 {
+		return nil, err
+	}
+	var out []checked
+	for _, z := range zones {
+		if z.Problem != nil {
+			out = append(out, checked{Finding: pve.Finding{OK: true, Warning: true, What: z.Problem.Error(), Mend: kvm.Hint(z.Problem)}})
+		}
+	}
+	if name := "vm." + pkg.MainDomain; pkg.MainDomain == "" || !dns.Serves(zones, dns.Record{Name: name}) {
+		out = append(out, checked{Finding: pve.Finding{OK: true, Warning: true, What: fmt.Sprintf("no DNS zone holds the VMs' names (main_domain %q): they get none", pkg.MainDomain),
+			Mend: fmt.Sprintf("puqkvm dns zone add ZONE --help, or puqkvm product set %d main_domain=DOMAIN", id)}})
+	}
+	return out, nil
 }
 
 // checked is a finding on a server, 0 = on none.

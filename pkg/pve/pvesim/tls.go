@@ -2,22 +2,17 @@ package pvesim
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
-	"strings"
 	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/trust/selfsigned"
 )
 
 // Server serves a cluster's API over TLS.
@@ -33,9 +28,9 @@ type Server struct {
 
 // ServeTLS listens at addr ("127.0.0.1:0" for any port) with a certificate that is made for it, signed by itself.
 func (c *Cluster) ServeTLS(addr string) (*Server, error) {
-	cert, err := selfSigned(c)
+	cert, fingerprint, err := selfsigned.New("pvesim", c.opts.Name)
 	if err != nil {
-		return nil, fmt.Errorf("certificate of the simulator: %w", err)
+		return nil, err
 	}
 	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
 		CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256}} // what OpenSSL 3.0 of PVE 8 has
@@ -43,15 +38,10 @@ func (c *Cluster) ServeTLS(addr string) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("simulator at %s: %w", addr, err)
 	}
-	sum := sha256.Sum256(cert.Certificate[0])
-	var fingerprint []string
-	for _, b := range sum {
-		fingerprint = append(fingerprint, fmt.Sprintf("%02X", b))
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{
 		URL: "https://" + listener.Addr().String(), Addr: listener.Addr().String(), Certificate: cert.Leaf,
-		Fingerprint: strings.Join(fingerprint, ":"), cancel: cancel, served: make(chan error, 1),
+		Fingerprint: fingerprint, cancel: cancel, served: make(chan error, 1),
 	}
 	c.lock()
 	c.fingerprint = s.Fingerprint
@@ -73,24 +63,4 @@ func (s *Server) Close() error {
 	err := s.http.Close()
 	<-s.served
 	return err
-}
-
-func selfSigned(c *Cluster) (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	now := time.Now()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: "pvesim", Organization: []string{c.opts.Name}},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(2, 0, 0), BasicConstraintsValid: true, IsCA: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	leaf, err := x509.ParseCertificate(der)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, err
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/clock"
+	"github.com/puqkvm/puqkvm/pkg/trust/selfsigned"
 )
 
 // Cloudflare's own numbers.
@@ -72,7 +73,7 @@ func Start(addr string, o Options) (*Server, error) {
 	if o.Clock == nil {
 		o.Clock = clock.Wall{}
 	}
-	cert, fingerprint, err := selfSigned()
+	cert, fingerprint, err := selfsigned.New("cloudflaresim", "Cloudflare")
 	if err != nil {
 		return nil, err
 	}

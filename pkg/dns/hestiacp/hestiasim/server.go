@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/trust/selfsigned"
 )
 
 // Options say what the stand-in believes.
@@ -80,7 +82,7 @@ func Start(addr string, o Options) (*Server, error) {
 	if o.Root == "" {
 		o.Root = "admin"
 	}
-	cert, fingerprint, err := selfSigned()
+	cert, fingerprint, err := selfsigned.New("hestiasim", "Hestia Control Panel")
 	if err != nil {
 		return nil, fmt.Errorf("certificate of the stand-in: %w", err)
 	}
