@@ -50,7 +50,8 @@ func (p *Provider) once(ctx context.Context, method, path string, body []byte) (
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, p.patience, fmt.Errorf("none came within %v", p.patience))
 	defer cancel()
-	a, err := p.web.Do(ctx, method, path, p.header, body)
+	header := http.Header{"Authorization": {"Bearer " + p.token.Reveal()}, "Content-Type": {"application/json"}, "Accept": {"application/json"}, "User-Agent": {"puqkvm"}}
+	a, err := p.web.Do(ctx, method, path, header, body)
 	if err != nil {
 		return nil, err
 	}

@@ -38,7 +38,7 @@ type Options struct {
 // Provider is a dns.Provider for the zones that a token sees. One for all of them paces their requests together.
 type Provider struct {
 	web      *web.Client
-	header   http.Header
+	token    kvm.Secret
 	ttl      int
 	pace     *pace
 	patience time.Duration // for one answer
@@ -70,8 +70,7 @@ func New(o Options) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	header := http.Header{"Authorization": {"Bearer " + token}, "Content-Type": {"application/json"}, "Accept": {"application/json"}, "User-Agent": {"puqkvm"}}
-	return &Provider{web: client, header: header, ttl: max(o.TTL, automatic), pace: newPace(o.Clock), patience: answerPatience, zones: map[string]string{}}, nil
+	return &Provider{web: client, token: o.Token, ttl: max(o.TTL, automatic), pace: newPace(o.Clock), patience: answerPatience, zones: map[string]string{}}, nil
 }
 
 // Check asks for the zone and for one of its records. Whether the token may change records, only a change tells.

@@ -70,6 +70,7 @@ func Run(t *testing.T, s *Server) {
 		"add before remove":    (*suite).replace,
 		"nothing to do":        (*suite).nothing,
 		"a zone that is there": (*suite).check,
+		"printed":              (*suite).printed,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -354,6 +355,15 @@ func (s *suite) check() {
 	for _, zone := range []string{Zone, Reverse4, Reverse6} {
 		if err := s.provider.Check(s.t.Context(), zone); err != nil {
 			s.t.Errorf("%s: %v", zone, err)
+		}
+	}
+}
+
+// printed: whoever prints a provider by mistake prints no secret.
+func (s *suite) printed() {
+	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+		if text := fmt.Sprintf(format, s.provider); strings.Contains(text, s.Secret) {
+			s.t.Errorf("%s prints the secret: %s", format, text)
 		}
 	}
 }

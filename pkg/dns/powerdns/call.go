@@ -68,8 +68,9 @@ func (p *Provider) zonePath(name string) string {
 // call sends a request, again after each of pauses as long as the server has trouble of its own, and gives the body of the
 // answer. about is what errors are to name.
 func (p *Provider) call(ctx context.Context, about, method, path string, body []byte) ([]byte, error) {
+	header := http.Header{"X-Api-Key": {p.key.Reveal()}, "Accept": {"application/json"}, "Content-Type": {"application/json"}}
 	for try := 0; ; try++ {
-		answer, err := p.web.Do(ctx, method, path, p.header, body)
+		answer, err := p.web.Do(ctx, method, path, header, body)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", about, err)
 		}

@@ -32,11 +32,11 @@ type Options struct {
 
 // Provider keeps records at one server. It is safe for concurrent use.
 type Provider struct {
-	web    *web.Client
-	root   string // the server's path below the URL
-	header http.Header
-	ttl    int64
-	turn   chan struct{} // has room for the one who writes
+	web  *web.Client
+	root string // the server's path below the URL
+	key  kvm.Secret
+	ttl  int64
+	turn chan struct{} // has room for the one who writes
 }
 
 var _ dns.Provider = (*Provider)(nil)
@@ -56,9 +56,7 @@ func New(o Options) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Provider{web: client, turn: make(chan struct{}, 1), ttl: int64(o.TTL), header: http.Header{
-		"X-Api-Key": {key}, "Accept": {"application/json"}, "Content-Type": {"application/json"},
-	}}
+	p := &Provider{web: client, turn: make(chan struct{}, 1), ttl: int64(o.TTL), key: o.Key}
 	if p.ttl == 0 {
 		p.ttl = defaultTTL
 	}
