@@ -110,6 +110,9 @@ func (a *app) dnsZone(z kvm.DNSZone) dns.Zone {
 				a.dns.providers = map[[sha256.Size]byte]dns.Provider{}
 			}
 			a.dns.providers[account] = out.Provider
+			if z.Settings.Insecure {
+				a.warn(fmt.Sprintf("DNS zone %d (%s): any certificate is trusted (insecure); puqkvm dns zone edit %d --fingerprint pins one", z.ID, z.Name, z.ID))
+			}
 		}
 		out.Provider = zoneProvider{out.Provider, z.ID}
 		server := string(account[:]) // what is shared is the account's limit
