@@ -294,11 +294,9 @@ func TestOutboxTracesAreOneEntrysEach(t *testing.T) {
 		o.put(71, key)
 		o.sim.LoseAnswer(1)
 		o.deliver(0, 0)
-		o.traces = true
-		if err := o.trace(t.Context(), apisim.Mail{ServiceID: 71}); err != nil {
+		if err := o.logMail(t.Context(), apisim.Mail{ServiceID: 71}); err != nil {
 			t.Fatal(err)
 		}
-		o.traces = false
 	}
 	o.later()
 	o.deliver(2, 0)

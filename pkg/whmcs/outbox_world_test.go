@@ -58,11 +58,15 @@ func newOutbox(t *testing.T) *outbox {
 	return o
 }
 
-// trace logs a mail as WHMCS does.
+// trace logs a mail as WHMCS does, where it does.
 func (o *outbox) trace(ctx context.Context, m apisim.Mail) error {
 	if !o.traces {
 		return nil
 	}
+	return o.logMail(ctx, m)
+}
+
+func (o *outbox) logMail(ctx context.Context, m apisim.Mail) error {
 	_, err := o.store.db.ExecContext(ctx, `INSERT INTO tblemails (userid, subject, message, failed)
 		SELECT userid, CONCAT('Your VM ', domain, ' is ready'), CONCAT('<p>', domain, '</p>'), ? FROM tblhosting WHERE id = ?`, o.failed, m.ServiceID)
 	return err
