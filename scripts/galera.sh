@@ -168,25 +168,9 @@ start_server() {
 	export PUQKVM_TEST_MYSQL=${dsns[0]} PUQKVM_TEST_GALERA="${dsns[*]}" PUQKVM_TEST_GALERA_DIR=$dir
 }
 
-case ${1-} in
-install)
+install_all() {
 	install_packages
 	install_transfer
-	;;
-keep) # for this script's own use
-	keep "$2" "$3"
-	;;
-run)
-	shift
-	if [[ ${1-} = -- ]]; then shift; fi
-	if (($# == 0)); then
-		usage
-		exit 2
-	fi
-	run "$@"
-	;;
-*)
-	usage
-	exit 2
-	;;
-esac
+}
+
+main "$@"

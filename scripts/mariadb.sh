@@ -197,26 +197,34 @@ run() {
 	exit "$code"
 }
 
-[[ ${BASH_SOURCE[0]} = "$0" ]] || return 0 # galera.sh uses what is above
+install_all() { install_packages; }
 
-case ${1-} in
-install)
-	install_packages
-	;;
-keep) # for this script's own use
-	keep "$2"
-	;;
-run)
-	shift
-	if [[ ${1-} = -- ]]; then shift; fi
-	if (($# == 0)); then
+# main is what a script of this family does with its arguments; keep is for its own use.
+main() {
+	case ${1-} in
+	install)
+		install_all
+		;;
+	keep)
+		shift
+		keep "$@"
+		;;
+	run)
+		shift
+		if [[ ${1-} = -- ]]; then shift; fi
+		if (($# == 0)); then
+			usage
+			exit 2
+		fi
+		run "$@"
+		;;
+	*)
 		usage
 		exit 2
-	fi
-	run "$@"
-	;;
-*)
-	usage
-	exit 2
-	;;
-esac
+		;;
+	esac
+}
+
+[[ ${BASH_SOURCE[0]} = "$0" ]] || return 0 # galera.sh and pdns.sh use what is above
+
+main "$@"

@@ -188,24 +188,4 @@ start_server() {
 	die "the server did not start; its last words are above"
 }
 
-case ${1-} in
-install)
-	install_packages
-	;;
-keep) # for this script's own use
-	keep "$2"
-	;;
-run)
-	shift
-	if [[ ${1-} = -- ]]; then shift; fi
-	if (($# == 0)); then
-		usage
-		exit 2
-	fi
-	run "$@"
-	;;
-*)
-	usage
-	exit 2
-	;;
-esac
+main "$@"
