@@ -139,23 +139,3 @@ func (a answer) write(w http.ResponseWriter) {
 
 // writeLimit is the patience with a client that does not read, in time of the machine.
 const writeLimit = 30 * time.Second
-
-// reset breaks the connection without an answer, with a RST where the connection is TCP.
-func reset(w http.ResponseWriter) {
-	hijacker, ok := w.(http.Hijacker)
-	if !ok {
-		panic(http.ErrAbortHandler)
-	}
-	conn, _, err := hijacker.Hijack()
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
-	inner := conn
-	if wrapped, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		inner = wrapped.NetConn()
-	}
-	if tcp, ok := inner.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
-	}
-	_ = inner.Close()
-}

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/hangup"
 )
 
 // request is one call of the API.
@@ -91,7 +93,7 @@ func (c *Cluster) serve(w http.ResponseWriter, hr *http.Request) {
 			return
 		case f.ResetBefore:
 			c.journal.close(entry, r.who, 0, "reset before")
-			reset(w)
+			hangup.Reset(w)
 			return
 		case f.Status != 0 && !f.After:
 			a := f.answer(c, answer{})
@@ -122,7 +124,7 @@ func (c *Cluster) serve(w http.ResponseWriter, hr *http.Request) {
 	c.faults.call(r.ctx, seen)
 	if r.fault != nil && r.fault.ResetAfter {
 		c.journal.close(entry, r.who, 0, "reset after")
-		reset(w)
+		hangup.Reset(w)
 		return
 	}
 	c.journal.close(entry, r.who, a.code, a.reason)

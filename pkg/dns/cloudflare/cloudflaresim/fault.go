@@ -1,14 +1,13 @@
 package cloudflaresim
 
 import (
-	"crypto/tls"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/hangup"
 )
 
 // Always is the number of times of a fault that does not end.
@@ -77,11 +76,11 @@ func (f Fault) do(s *Server, w http.ResponseWriter, r *http.Request) int {
 		select {
 		case <-r.Context().Done():
 		case <-s.stop.Done():
-			reset(w)
+			hangup.Reset(w)
 		}
 		return 0
 	case f.Reset:
-		reset(w)
+		hangup.Reset(w)
 		return 0
 	}
 	if f.RetryAfter > 0 {
@@ -100,24 +99,4 @@ func (f Fault) do(s *Server, w http.ResponseWriter, r *http.Request) int {
 	no := refusal{status: f.Status, code: orElse(f.Code, code), message: orElse(f.Message, http.StatusText(f.Status))}
 	write(w, no.status, object{"success": false, "errors": []object{no.shown()}, "messages": []object{}, "result": nil})
 	return f.Status
-}
-
-// reset ends the connection of w in the way that its client sees as a reset.
-func reset(w http.ResponseWriter) {
-	hijacker, ok := w.(http.Hijacker)
-	if !ok {
-		panic(http.ErrAbortHandler) // HTTP/2: its stream is reset
-	}
-	conn, _, err := hijacker.Hijack()
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
-	var raw io.Closer = conn
-	if t, ok := conn.(*tls.Conn); ok {
-		if tcp, ok := t.NetConn().(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0)
-			raw = tcp
-		}
-	}
-	_ = raw.Close()
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/puqkvm/puqkvm/pkg/hangup"
 )
 
 const (
@@ -72,9 +74,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 		case <-s.stop:
 		}
-		reset(w) // a client that is leaving might still read an answer
+		hangup.Reset(w) // a client that is leaving might still read an answer
 	case f.Reset:
-		reset(w)
+		hangup.Reset(w)
 	case f.Status != 0:
 		w.WriteHeader(f.Status)
 		_, _ = io.WriteString(w, f.Body)

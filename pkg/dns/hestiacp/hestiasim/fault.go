@@ -1,9 +1,6 @@
 package hestiasim
 
 import (
-	"crypto/tls"
-	"net"
-	"net/http"
 	"time"
 )
 
@@ -106,23 +103,4 @@ func (s *Server) at(p Point, c Call) {
 		case <-s.stop:
 		}
 	}
-}
-
-// reset closes the connection of w in the way that its client sees as a reset.
-func reset(w http.ResponseWriter) {
-	hijacker, ok := w.(http.Hijacker)
-	if !ok {
-		panic(http.ErrAbortHandler)
-	}
-	conn, _, err := hijacker.Hijack()
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
-	if secure, ok := conn.(*tls.Conn); ok {
-		conn = secure.NetConn() // no goodbye
-	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
-	}
-	_ = conn.Close()
 }

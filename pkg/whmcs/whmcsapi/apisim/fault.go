@@ -2,9 +2,10 @@ package apisim
 
 import (
 	"io"
-	"net"
 	"net/http"
 	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/hangup"
 )
 
 // Always is the number of times of a fault that does not end.
@@ -52,19 +53,19 @@ func (s *Server) Hang(n int, acts bool) {
 		select {
 		case <-r.Context().Done():
 		case <-s.stop:
-			reset(w)
+			hangup.Reset(w)
 		}
 	})
 }
 
 // LoseAnswer lets the next n requests be done and their connections reset.
 func (s *Server) LoseAnswer(n int) {
-	s.add(n, true, func(_ *Server, w http.ResponseWriter, _ *http.Request) { reset(w) })
+	s.add(n, true, func(_ *Server, w http.ResponseWriter, _ *http.Request) { hangup.Reset(w) })
 }
 
 // Drop lets the next n requests be read and not done, and their connections reset.
 func (s *Server) Drop(n int) {
-	s.add(n, false, func(_ *Server, w http.ResponseWriter, _ *http.Request) { reset(w) })
+	s.add(n, false, func(_ *Server, w http.ResponseWriter, _ *http.Request) { hangup.Reset(w) })
 }
 
 // Slow makes every request take d longer, by the stand-in's clock. 0 ends it.
@@ -96,20 +97,4 @@ func (s *Server) next() (*fault, time.Duration) {
 		}
 	}
 	return &f, s.slow
-}
-
-// reset closes the connection of w in the way that its client sees as a reset.
-func reset(w http.ResponseWriter) {
-	hijacker, ok := w.(http.Hijacker)
-	if !ok {
-		panic(http.ErrAbortHandler)
-	}
-	conn, _, err := hijacker.Hijack()
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
-	}
-	_ = conn.Close()
 }
