@@ -82,10 +82,14 @@ func runDNSSync(ctx context.Context, a *app, id int64, all bool) error {
 		return err
 	}
 	var done []lifecycle.Named
+	var busy error // the last that is in hand; the others are told as they come
 	for _, id := range ids {
 		n, err := a.syncNames(ctx, l, id)
 		if errors.Is(err, kvm.ErrBusy) {
-			a.warn(err.Error())
+			if busy != nil {
+				a.warn(busy.Error())
+			}
+			busy = err
 			continue
 		}
 		if err != nil {
@@ -93,7 +97,13 @@ func runDNSSync(ctx context.Context, a *app, id int64, all bool) error {
 		}
 		done = append(done, n)
 	}
-	return a.syncEnd(done)
+	if err := a.syncEnd(done); err != nil {
+		if busy != nil {
+			a.warn(busy.Error())
+		}
+		return err
+	}
+	return busy
 }
 
 // syncNames syncs one service, under its claim, and prints a line for each operation.
