@@ -6,6 +6,9 @@ import (
 	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/cron"
+	"github.com/puqkvm/puqkvm/pkg/event"
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/lifecycle"
 	"github.com/puqkvm/puqkvm/pkg/transcript"
 	"github.com/spf13/cobra"
 )
@@ -71,9 +74,26 @@ func (a *app) cron(ctx context.Context, only int64) (*cron.Cron, error) {
 	if a.output == "json" {
 		sink = transcript.Sink(a.Stdout, transcript.JSON{})
 	}
+	l, err := a.lifecycle(ctx)
+	if err != nil {
+		return nil, err
+	}
 	return &cron.Cron{Store: a.store, Clock: a.Clock, Owner: p.Owner, Sink: sink, Warn: a.warn, Tasks: []cron.Task{
 		{Name: cron.ProcessTask, Interval: a.settings.Intervals[cron.ProcessTask], Run: p.Run},
+		{Name: cron.SnapshotTask, Interval: a.settings.Intervals[cron.SnapshotTask], Quiet: true, Run: a.oldSnapshots(l, p.Owner).Run},
 	}}, nil
+}
+
+// oldSnapshots is the task that removes snapshots by their age.
+func (a *app) oldSnapshots(l *lifecycle.Lifecycle, owner string) *cron.Sweep {
+	return &cron.Sweep{Store: a.store, Owner: owner, Workers: a.settings.Workers, Action: "remove_old_snapshots", List: a.store.WithSnapshots,
+		Do: func(ctx context.Context, s *kvm.Service, sink event.Sink) (bool, error) {
+			removed, err := l.PruneSnapshots(ctx, s)
+			for _, name := range removed {
+				sink.Emit(event.Said{At: event.At{Time: a.Clock.Now()}, Service: s.ID, Text: "snapshot removed: " + name, Action: true})
+			}
+			return len(removed) > 0, err
+		}}
 }
 
 type listedTask struct {

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/clock"
@@ -18,7 +19,9 @@ import (
 type Task struct {
 	Name     string
 	Interval time.Duration // 0 = switched off
-	Run      func(ctx context.Context, sink event.Sink) (Report, error)
+	// Quiet: nothing is printed of it unless it took something up or failed.
+	Quiet bool
+	Run   func(ctx context.Context, sink event.Sink) (Report, error)
 }
 
 // Report is what a task did.
@@ -117,30 +120,48 @@ func (c *Cron) run(ctx context.Context, t Task, last kvm.TaskRun, o Options) err
 			return err
 		}
 	}
-	c.Sink.Emit(event.TaskStarted{At: event.At{Time: began}, Task: t.Name, Interval: t.Interval, Last: last.Finished})
-	report, err := c.guarded(ctx, t)
+	head := sync.OnceFunc(func() {
+		c.Sink.Emit(event.TaskStarted{At: event.At{Time: began}, Task: t.Name, Interval: t.Interval, Last: last.Finished})
+	})
+	if !t.Quiet {
+		head()
+	}
+	report, err := c.guarded(ctx, t, event.SinkFunc(func(e event.Event) {
+		head()
+		c.Sink.Emit(e)
+	}))
 	if err != nil {
 		report.Errors++
 	}
 	now := c.Clock.Now()
 	at := event.At{Time: now}
+	finished := c.finish(ctx, t, now, report)
+	if t.Quiet && report.Processed+report.Errors == 0 {
+		return finished
+	}
+	head()
 	c.Sink.Emit(event.TaskEnded{At: at, Task: t.Name, Took: now.Sub(began), Processed: report.Processed, Errors: report.Errors})
 	for _, r := range report.Results {
 		r.At = at
 		c.Sink.Emit(r)
 	}
+	return errors.Join(err, finished)
+}
+
+// finish stores the task's end.
+func (c *Cron) finish(ctx context.Context, t Task, now time.Time, report Report) error {
 	result := fmt.Sprintf("processed: %d, errors: %d", report.Processed, report.Errors)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	return errors.Join(err, c.Store.FinishTask(ctx, t.Name, c.Owner, now, result))
+	return c.Store.FinishTask(ctx, t.Name, c.Owner, now, result)
 }
 
-func (c *Cron) guarded(ctx context.Context, t Task) (r Report, err error) {
+func (c *Cron) guarded(ctx context.Context, t Task, sink event.Sink) (r Report, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			c.Warn(fmt.Sprintf("%s: panic: %v\n%s", t.Name, p, debug.Stack()))
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
-	return t.Run(ctx, c.Sink)
+	return t.Run(ctx, sink)
 }

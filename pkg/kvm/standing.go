@@ -18,13 +18,3 @@ type Task struct {
 	User    string // user@realm or user@realm!token
 	Started time.Time
 }
-
-// Snapshot is a snapshot of a VM.
-type Snapshot struct {
-	Name        string
-	Description string
-	Time        time.Time // when it was taken, zero = not said
-	Parent      string    // the snapshot that it builds upon, "" = none
-	RAM         bool      // it holds the memory too
-	State       string    // delete, prepare: half removed or half made; "" = whole
-}

@@ -21,11 +21,12 @@ const (
 	VerbReinstall     Verb = "reinstall"
 	VerbResetPassword Verb = "reset-password"
 	VerbRedeploy      Verb = "redeploy"
+	VerbSnapshot      Verb = "snapshot" // create and remove
 )
 
 // Verbs are all verbs, in the order in which they are shown.
 func Verbs() []Verb {
-	return []Verb{VerbCreate, VerbSuspend, VerbUnsuspend, VerbTerminate, VerbChangePackage, VerbStart, VerbStop, VerbReinstall, VerbResetPassword, VerbRedeploy}
+	return []Verb{VerbCreate, VerbSuspend, VerbUnsuspend, VerbTerminate, VerbChangePackage, VerbStart, VerbStop, VerbReinstall, VerbResetPassword, VerbRedeploy, VerbSnapshot}
 }
 
 // Decision is what becomes of a verb.
@@ -58,6 +59,7 @@ var matrix = map[Verb]map[Phase]Decision{
 	VerbStop:          onlyReady(),
 	VerbReinstall:     onlyReady(),
 	VerbResetPassword: onlyReady(),
+	VerbSnapshot:      onlyReady(),
 	VerbRedeploy:      onlyReady(PhaseDeploy, PhaseReinstall),
 }
 

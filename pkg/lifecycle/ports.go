@@ -46,6 +46,8 @@ type Store interface {
 	Backups(ctx context.Context, service int64) ([]kvm.Backup, error)
 	// ForgetBackup takes a volume that is gone out of the journal.
 	ForgetBackup(ctx context.Context, service int64, b kvm.Backup) error
+	// NoteSnapshots notes how many snapshots of ours the VM has, or is about to have.
+	NoteSnapshots(ctx context.Context, s *kvm.Service, n int) error
 	// DNSRecords are those that were, or may have been, written for the service.
 	DNSRecords(ctx context.Context, service int64) ([]kvm.DNSRecord, error)
 	// NoteDNS notes what is about to be written (kvm.DNSDue) or removed (kvm.DNSGone).
@@ -145,6 +147,8 @@ type (
 		Delete(ctx context.Context, vm kvm.Owned) (kvm.UPID, error)
 		// Snapshots are the VM's, the oldest first.
 		Snapshots(ctx context.Context, vm kvm.Owned) ([]kvm.Snapshot, error)
+		// CreateSnapshot takes one of disks and configuration.
+		CreateSnapshot(ctx context.Context, vm kvm.Owned, name, description string) (kvm.UPID, error)
 		// DeleteSnapshot removes one; kvm.ErrNotFound when it is not there.
 		DeleteSnapshot(ctx context.Context, vm kvm.Owned, name string) (kvm.UPID, error)
 		// BackupStorages are those of node that may hold backups.

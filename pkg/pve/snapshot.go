@@ -51,6 +51,24 @@ func unix(seconds integer) time.Time {
 
 var snapshotName = pattern.New(`^[A-Za-z][A-Za-z0-9_-]+$`)
 
+// CreateSnapshot takes a snapshot of the VM's disks and configuration, without its memory. kvm.ErrTaken: there is one of that
+// name, which the task says, and kvm.ErrPermanent: a storage that takes none.
+func (c *Client) CreateSnapshot(ctx context.Context, o kvm.Owned, name, description string) (kvm.UPID, error) {
+	vm, err := target(o)
+	if err != nil {
+		return "", err
+	}
+	if !snapshotName.MatchString(name) || len(name) > 40 {
+		return "", kvm.Errorf(kvm.ErrInvalid, "VM %d on %s: %.60q cannot be the name of a snapshot", vm.VMID, vm.Node, name)
+	}
+	p := params{"snapname": name}
+	if description != "" {
+		p["description"] = description
+	}
+	id, err := c.task(ctx, http.MethodPost, guest(vm, "snapshot"), p)
+	return id, onVM(vm, "taking the snapshot "+name, err)
+}
+
 // DeleteSnapshot removes a snapshot; those that build upon it stay. kvm.ErrNotFound: there is none of that name, which the
 // task says. One that fails on the way leaves the lock snapshot-delete on the VM, which only an administrator can take
 // away.

@@ -107,18 +107,18 @@ func (s *Store) NamedServices(ctx context.Context) ([]int64, error) {
 func (s *Store) ids(ctx context.Context, query string) ([]int64, error) {
 	rows, err := s.db.QueryContext(ctx, query)
 	if err != nil {
-		return nil, s.failed(err, "services with DNS records")
+		return nil, s.failed(err, "list of services")
 	}
 	defer func() { _ = rows.Close() }()
 	var out []int64
 	for rows.Next() {
 		var id int64
 		if err := rows.Scan(&id); err != nil {
-			return nil, s.failed(err, "services with DNS records")
+			return nil, s.failed(err, "list of services")
 		}
 		out = append(out, id)
 	}
-	return out, s.failed(rows.Err(), "services with DNS records")
+	return out, s.failed(rows.Err(), "list of services")
 }
 
 // reverseNames reads vm_rev_dns: a JSON object of addresses and the names that they shall have in place of the VM's. What is

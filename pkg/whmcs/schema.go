@@ -10,7 +10,7 @@ const schemaVersion = 3
 
 // sinceVersion1 is what tables of earlier versions lack and queueing does without.
 var sinceVersion1 = [...]string{"puqProxmoxKVM_vm_info.vm_cluster", "puqProxmoxKVM_vm_info.next_status", "puqProxmoxKVM_vm_info.template", "puq_proxmox_kvm_backups",
-	"puq_proxmox_kvm_dns_records", "puq_proxmox_kvm_leases"}
+	"puqProxmoxKVM_vm_info.own_snapshots", "puq_proxmox_kvm_dns_records", "puq_proxmox_kvm_leases"}
 
 // Character sets of text columns: ours are utf8mb4; ids, addresses and tokens are ascii and compare byte by byte, JSON
 // documents compare byte by byte too.
@@ -101,12 +101,13 @@ func adoptedTables() []tableDef {
 			"server_id int NOT NULL DEFAULT 0", "vm_node varchar(64) NOT NULL DEFAULT ''", "vm_uuid varchar(36)"+ascii+" NOT NULL DEFAULT ''",
 			"vm_uuids text"+ascii+" NULL", "status_since datetime(6) NULL", "queued_at datetime(6) NULL",
 			"vm_cluster varchar(190) NOT NULL DEFAULT ''", "next_status varchar(64)"+ascii+" NOT NULL DEFAULT ''", "template int NOT NULL DEFAULT 0",
+			"own_snapshots int NOT NULL DEFAULT 0",
 			"clone_sent tinyint NOT NULL DEFAULT 0", "migrate_target varchar(64) NOT NULL DEFAULT ''", "disk_slot varchar(16) NOT NULL DEFAULT ''",
 			"password_set tinyint NOT NULL DEFAULT 0", "suspended tinyint NOT NULL DEFAULT 0",
 			"task_kind varchar(16) NOT NULL DEFAULT ''", "task_upid varchar(255) NOT NULL DEFAULT ''",
 			"message text CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci NULL", "alerted tinyint NOT NULL DEFAULT 0",
 			"claim_owner varchar(190)"+ascii+" NULL", "claim_until datetime(6) NULL",
-		), []keyDef{{"PRIMARY KEY", "service_id"}, {"KEY", "vm_status,queued_at"}, {"KEY", "vm_id"}}},
+		), []keyDef{{"PRIMARY KEY", "service_id"}, {"KEY", "vm_status,queued_at"}, {"KEY", "vm_id"}, {"KEY", "own_snapshots"}}},
 		{"puq_proxmox_kvm_ip_pools", defs(
 			"id int NOT NULL AUTO_INCREMENT", "server_id int NOT NULL DEFAULT 0", "type varchar(8) NOT NULL DEFAULT ''", "bridge varchar(32) NOT NULL DEFAULT ''",
 			"vlan int NOT NULL DEFAULT 0", "gateway varchar(64) NOT NULL DEFAULT ''", "mask int NOT NULL DEFAULT 0",

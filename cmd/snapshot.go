@@ -1,0 +1,179 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/cron"
+	"github.com/puqkvm/puqkvm/pkg/event"
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/lifecycle"
+	"github.com/puqkvm/puqkvm/pkg/pipeline"
+	"github.com/spf13/cobra"
+)
+
+func newSnapshotCmd(a *app) *cobra.Command {
+	return group("snapshot", "List, take and remove snapshots of a VM", newSnapshotListCmd(a), newSnapshotCreateCmd(a), newSnapshotRemoveCmd(a))
+}
+
+func newSnapshotListCmd(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "list SID", Short: "List a VM's snapshots, the oldest first",
+		Long: `List a VM's snapshots, the oldest first, with what is left of their lifetime (snapshot_lifetime of the product, in days). Those
+that this program has made count for the quota and end by their age; others are listed and left.
+
+Exit codes: 0 done; 20 no such service; 30 the VM is not proved to be the service's; 40 Proxmox or the database could not be
+reached.`,
+		Example: "  puqkvm snapshot list 5546", Args: exactly("SID"),
+		RunE: func(c *cobra.Command, args []string) error {
+			id, err := parseID("service", args[0])
+			if err != nil {
+				return err
+			}
+			return runSnapshotList(c.Context(), a, id)
+		},
+	}
+}
+
+// listedSnapshots is the answer of `snapshot list` as JSON.
+type listedSnapshots struct {
+	Service   int64            `json:"service"`
+	Count     int              `json:"count"` // those that count for the quota
+	Quota     int              `json:"quota"`
+	Snapshots []listedSnapshot `json:"snapshots"`
+}
+
+type listedSnapshot struct {
+	Name        string     `json:"name"`
+	Description string     `json:"description"`
+	Time        time.Time  `json:"time"`
+	Ours        bool       `json:"ours"`
+	Expires     *time.Time `json:"expires,omitempty"`
+	State       string     `json:"state,omitempty"` // prepare, delete: half made or half removed
+}
+
+func runSnapshotList(ctx context.Context, a *app, id int64) error {
+	if err := a.open(ctx); err != nil {
+		return err
+	}
+	l, err := a.lifecycle(ctx)
+	if err != nil {
+		return err
+	}
+	s, err := a.store.Service(ctx, id)
+	if err != nil {
+		return err
+	}
+	list, err := l.Snapshots(ctx, s)
+	if err != nil {
+		return err
+	}
+	out := listedSnapshots{Service: id, Quota: s.Package.Snapshots, Snapshots: []listedSnapshot{}}
+	t := rows{head: []string{"NAME", "TIME", "LEFT", "DESCRIPTION"}}
+	for _, snap := range list {
+		row := listedSnapshot{Name: snap.Name, Description: snap.Description, Time: snap.Time, Ours: snap.Ours(), State: snap.State}
+		left := "-"
+		if end, ok := snap.Expires(s.Package.SnapshotLifetime); ok {
+			row.Expires, left = &end, lifetime(end.Sub(a.Clock.Now()))
+		}
+		if row.Ours {
+			out.Count++
+		}
+		out.Snapshots = append(out.Snapshots, row)
+		description := snap.Description
+		if snap.State != "" {
+			description = "(" + snap.State + ") " + description
+		}
+		t.body = append(t.body, []string{snap.Name, a.when(snap.Time), left, dash(strings.TrimSpace(description))})
+	}
+	a.show(out, func() {
+		fmt.Fprintf(a.Stdout, "snapshots: %d/%d\n", out.Count, out.Quota)
+		if len(t.body) > 0 {
+			t.print(a.Stdout)
+		}
+	})
+	return nil
+}
+
+// lifetime is what is left, as the PHP module shows it: 0 days 23:59:54.
+func lifetime(left time.Duration) string {
+	left = max(left, 0).Truncate(time.Second)
+	days := left / (24 * time.Hour)
+	left -= days * 24 * time.Hour
+	return fmt.Sprintf("%d days %02d:%02d:%02d", days, left/time.Hour, left%time.Hour/time.Minute, left%time.Minute/time.Second)
+}
+
+const snapshotExits = `It is done at once. Exit codes: 0 done; 10 something else is in hand, or Proxmox has locked the VM: try again; 20 refused in
+this state, or for the quota; 30 the VM is not proved to be the service's; 40 Proxmox or the database could not be reached; 1
+Proxmox could not do it.`
+
+func newSnapshotCreateCmd(a *app) *cobra.Command {
+	var description string
+	c := &cobra.Command{
+		Use: "create SID", Short: "Take a snapshot of the VM's disks",
+		Long:    "Take a snapshot of the VM's disks and configuration, unless the package has room for no more (snapshots of the product).\n\n" + snapshotExits,
+		Example: "  puqkvm snapshot create 5546 --description \"before the update\"", Args: exactly("SID"),
+		RunE: func(c *cobra.Command, args []string) error {
+			id, err := parseID("service", args[0])
+			if err != nil {
+				return err
+			}
+			text, err := lifecycle.SnapshotDescription(description)
+			if err != nil {
+				return err
+			}
+			name := kvm.SnapshotName(a.Clock.Now())
+			return runSnapshot(c.Context(), a, id, name, "is taken", func(l *lifecycle.Lifecycle) *pipeline.Pipeline { return l.TakeSnapshot(name, text) })
+		},
+	}
+	c.Flags().StringVar(&description, "description", "", "what it is for, one line")
+	return c
+}
+
+func newSnapshotRemoveCmd(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "remove SID NAME", Short: "Remove a snapshot", Long: "Remove a snapshot, whoever has made it. The VM's disks stay as they are.\n\n" + snapshotExits,
+		Example: "  puqkvm snapshot remove 5546 puqkvm-20260410-014918", Args: exactly("SID", "NAME"),
+		RunE: func(c *cobra.Command, args []string) error {
+			id, err := parseID("service", args[0])
+			if err != nil {
+				return err
+			}
+			name := args[1]
+			return runSnapshot(c.Context(), a, id, name, "is removed", func(l *lifecycle.Lifecycle) *pipeline.Pipeline { return l.RemoveSnapshot(name) })
+		},
+	}
+}
+
+// runSnapshot walks a table of one row, and says what became of the snapshot.
+func runSnapshot(ctx context.Context, a *app, id int64, name, became string, table func(*lifecycle.Lifecycle) *pipeline.Pipeline) error {
+	if err := a.open(ctx); err != nil {
+		return err
+	}
+	p, err := a.process(ctx, id)
+	if err != nil {
+		return err
+	}
+	l, err := a.lifecycle(ctx)
+	if err != nil {
+		return err
+	}
+	err = cron.Hold(ctx, a.store, p.Owner, id, func(ctx context.Context, s *kvm.Service) error {
+		answer := kvm.Answer{Decision: kvm.Decide(kvm.VerbSnapshot, s.Row.Status.Phase()), Was: s.Row.Status, VMID: s.Row.VMID}
+		if err := answer.Refusal(kvm.VerbSnapshot, id); err != nil {
+			return err
+		}
+		return asError(p.Engine.Run(ctx, table(l), s, event.SinkFunc(func(event.Event) {})))
+	})
+	if errors.Is(err, kvm.ErrMoved) {
+		return kvm.Errorf(kvm.ErrQueued, "snapshot: WHMCS has asked for something else of service %d meanwhile; cron goes on with it", id)
+	}
+	if err != nil {
+		return err
+	}
+	a.show(map[string]any{"service": id, "snapshot": name}, func() { fmt.Fprintf(a.Stdout, "service %d: the snapshot %s %s\n", id, name, became) })
+	return nil
+}

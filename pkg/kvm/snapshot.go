@@ -1,0 +1,35 @@
+package kvm
+
+import (
+	"strings"
+	"time"
+)
+
+// snapshotPrefix begins the names of the snapshots that this program makes: those alone count for the quota, and those alone
+// are ever removed by age.
+const snapshotPrefix = "puqkvm-"
+
+// Snapshot is a snapshot of a VM.
+type Snapshot struct {
+	Name        string
+	Description string
+	Time        time.Time // when it was taken, zero = not said
+	Parent      string    // the snapshot that it builds upon, "" = none
+	RAM         bool      // it holds the memory too
+	State       string    // delete, prepare: half removed or half made; "" = whole
+}
+
+// SnapshotName is the name of a snapshot that is taken at at: puqkvm-20260410-014918, in UTC. Proxmox takes letters, digits, _
+// and -, and 40 characters at most.
+func SnapshotName(at time.Time) string { return snapshotPrefix + at.UTC().Format("20060102-150405") }
+
+// Ours says whether this program has made the snapshot.
+func (s Snapshot) Ours() bool { return strings.HasPrefix(s.Name, snapshotPrefix) }
+
+// Expires is when the snapshot is removed by its age, given the product's lifetime in days; false = never.
+func (s Snapshot) Expires(days int) (time.Time, bool) {
+	if days <= 0 || !s.Ours() || s.Time.IsZero() {
+		return time.Time{}, false
+	}
+	return s.Time.AddDate(0, 0, days), true
+}

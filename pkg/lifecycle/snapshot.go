@@ -1,0 +1,146 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/pipeline"
+)
+
+// Snapshots are those of s's VM, the oldest first.
+func (l *Lifecycle) Snapshots(ctx context.Context, s *kvm.Service) ([]kvm.Snapshot, error) {
+	c, vm, err := l.look(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return c.Snapshots(ctx, vm)
+}
+
+// TakeSnapshot is a table of one row that begins and ends at ready: a snapshot of ours with the name, unless the package has
+// room for no more.
+func (l *Lifecycle) TakeSnapshot(name, description string) *pipeline.Pipeline {
+	do := func(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
+		c, vm, err := l.observe(ctx, s)
+		if err != nil {
+			return pipeline.Result{}, err
+		}
+		if vm, err = l.settled(ctx, c, s, vm); err != nil {
+			return pipeline.Result{}, err
+		}
+		list, err := c.Snapshots(ctx, vm)
+		if err != nil {
+			return pipeline.Result{}, err
+		}
+		have, quota := len(ours(list)), s.Package.Snapshots
+		switch {
+		case quota == 0:
+			return pipeline.Result{}, kvm.WithHint(kvm.Errorf(kvm.ErrRefused, "the package of service %d has no snapshots", s.ID), "puqkvm product set %d snapshots=N", s.ProductID)
+		case have >= quota:
+			return pipeline.Result{}, kvm.WithHint(kvm.Errorf(kvm.ErrRefused, "service %d has %d of %d snapshots", s.ID, have, quota), "puqkvm snapshot remove %d NAME", s.ID)
+		}
+		if err := l.Store.NoteSnapshots(ctx, s, have+1); err != nil {
+			return pipeline.Result{}, err
+		}
+		err = l.begin(ctx, s, taskSnapshot, func(ctx context.Context) (kvm.UPID, error) { return c.CreateSnapshot(ctx, vm, name, description) })
+		if err == nil {
+			err = l.follow(ctx, c, s, taskSnapshot, l.Settings.Wait)
+		}
+		return pipeline.Result{}, err
+	}
+	return &pipeline.Pipeline{Name: "Snapshot", Action: "snapshot", Check: l.check, Steps: []pipeline.Step{
+		{From: kvm.Ready, Title: "Take snapshot", To: kvm.Ready, Do: l.row(do)},
+	}}
+}
+
+// RemoveSnapshot is a table of one row that begins and ends at ready: the snapshot is gone, whoever has made it.
+func (l *Lifecycle) RemoveSnapshot(name string) *pipeline.Pipeline {
+	do := func(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
+		s.Seen = nil // the proof is made right before what destroys
+		c, vm, err := l.observe(ctx, s)
+		if err != nil {
+			return pipeline.Result{}, err
+		}
+		if vm, err = l.settled(ctx, c, s, vm); err != nil {
+			return pipeline.Result{}, err
+		}
+		list, err := c.Snapshots(ctx, vm)
+		if err != nil {
+			return pipeline.Result{}, err
+		}
+		if !slices.ContainsFunc(list, func(snap kvm.Snapshot) bool { return snap.Name == name }) {
+			return pipeline.Result{}, kvm.WithHint(kvm.Errorf(kvm.ErrInvalid, "service %d has no snapshot %q", s.ID, name), "puqkvm snapshot list %d", s.ID)
+		}
+		return pipeline.Result{}, l.removeSnapshot(ctx, c, s, vm, list, name)
+	}
+	return &pipeline.Pipeline{Name: "Snapshot", Action: "snapshot", Check: l.check, Steps: []pipeline.Step{
+		{From: kvm.Ready, Title: "Remove snapshot", To: kvm.Ready, Do: l.row(do)},
+	}}
+}
+
+// PruneSnapshots removes the snapshots of ours that are older than the package's lifetime, and says which. The service is at
+// ready and held. A VM that Proxmox has locked is left for the next time.
+func (l *Lifecycle) PruneSnapshots(ctx context.Context, s *kvm.Service) (removed []string, err error) {
+	if s.Problem != nil || ended(s) != "" || s.Package.SnapshotLifetime == 0 {
+		return nil, nil
+	}
+	c, vm, err := l.look(ctx, s)
+	if err != nil || vm.VM().Lock != "" {
+		return nil, err
+	}
+	if vm, err = l.settled(ctx, c, s, vm); err != nil {
+		return nil, err
+	}
+	list, err := c.Snapshots(ctx, vm)
+	if err != nil {
+		return nil, err
+	}
+	now := l.Clock.Now()
+	for _, snap := range ours(list) {
+		if end, ok := snap.Expires(s.Package.SnapshotLifetime); !ok || now.Before(end) || snap.State != "" {
+			continue
+		}
+		if err := l.removeSnapshot(ctx, c, s, vm, list, snap.Name); err != nil {
+			return removed, err
+		}
+		removed = append(removed, snap.Name)
+		if _, vm, err = l.look(ctx, s); err != nil {
+			return removed, err
+		}
+	}
+	if len(removed) > 0 { // the last task has ended
+		if err := l.Store.Save(context.WithoutCancel(ctx), s); err != nil {
+			return removed, err
+		}
+	}
+	return removed, l.Store.NoteSnapshots(ctx, s, len(ours(list))-len(removed))
+}
+
+// removeSnapshot removes one of list.
+func (l *Lifecycle) removeSnapshot(ctx context.Context, c Cluster, s *kvm.Service, vm kvm.Owned, list []kvm.Snapshot, name string) error {
+	err := l.begin(ctx, s, taskSnapshot, func(ctx context.Context) (kvm.UPID, error) { return c.DeleteSnapshot(ctx, vm, name) })
+	if err == nil {
+		err = l.follow(ctx, c, s, taskSnapshot, l.Settings.Wait)
+	}
+	if err != nil && !errors.Is(err, kvm.ErrNotFound) {
+		return fmt.Errorf("snapshot %s: %w", name, err)
+	}
+	left := slices.DeleteFunc(ours(list), func(snap kvm.Snapshot) bool { return snap.Name == name })
+	return l.Store.NoteSnapshots(ctx, s, len(left))
+}
+
+func ours(list []kvm.Snapshot) []kvm.Snapshot {
+	return slices.DeleteFunc(slices.Clone(list), func(snap kvm.Snapshot) bool { return !snap.Ours() })
+}
+
+// SnapshotDescription is text as Proxmox keeps it: one line, without what a terminal would act upon.
+func SnapshotDescription(text string) (string, error) {
+	text = strings.TrimSpace(text)
+	if len([]rune(text)) > 200 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return "", kvm.Errorf(kvm.ErrInvalid, "a description is one line of at most 200 characters")
+	}
+	return text, nil
+}
