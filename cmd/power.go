@@ -2,11 +2,8 @@ package cmd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
-	"github.com/puqkvm/puqkvm/pkg/cron"
-	"github.com/puqkvm/puqkvm/pkg/event"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/lifecycle"
 	"github.com/puqkvm/puqkvm/pkg/pipeline"
@@ -15,7 +12,7 @@ import (
 
 func newPowerCmd(a *app, v kvm.Verb, short, long string, table func(*lifecycle.Lifecycle) *pipeline.Pipeline) *cobra.Command {
 	name := string(v)
-	return &cobra.Command{
+	return a.forClients(&cobra.Command{
 		Use:   name + " SID",
 		Short: short,
 		Long: long + `
@@ -32,7 +29,7 @@ this state; 30 the VM is not proved to be the service's; 40 Proxmox or the datab
 			}
 			return runPower(c.Context(), a, id, v, table)
 		},
-	}
+	})
 }
 
 func powerCommands(a *app) []*cobra.Command {
@@ -43,42 +40,10 @@ func powerCommands(a *app) []*cobra.Command {
 }
 
 func runPower(ctx context.Context, a *app, id int64, v kvm.Verb, table func(*lifecycle.Lifecycle) *pipeline.Pipeline) error {
-	if err := a.open(ctx); err != nil {
-		return err
-	}
-	p, err := a.process(ctx, id)
-	if err != nil {
-		return err
-	}
-	l, err := a.lifecycle(ctx)
-	if err != nil {
-		return err
-	}
-	err = cron.Hold(ctx, a.store, p.Owner, id, func(ctx context.Context, s *kvm.Service) error {
-		answer := kvm.Answer{Decision: kvm.Decide(v, s.Row.Status.Phase()), Was: s.Row.Status, VMID: s.Row.VMID}
-		if err := answer.Refusal(v, id); err != nil {
-			return err
-		}
-		return asError(p.Engine.Run(ctx, table(l), s, event.SinkFunc(func(event.Event) {})))
-	})
-	if errors.Is(err, kvm.ErrMoved) {
-		return kvm.Errorf(kvm.ErrQueued, "%s: WHMCS has asked for something else of service %d meanwhile; cron goes on with it", v, id)
-	}
-	if err != nil {
+	if err := a.atOnce(ctx, id, v, string(v), table); err != nil {
 		return err
 	}
 	state := map[kvm.Verb]kvm.Power{kvm.VerbStart: kvm.Running, kvm.VerbStop: kvm.Stopped}[v]
 	a.show(map[string]any{"service": id, "power": state}, func() { fmt.Fprintf(a.Stdout, "service %d: the VM is %s\n", id, state) })
 	return nil
-}
-
-// asError is what kept a run from its end, nil = nothing did.
-func asError(out pipeline.Outcome) error {
-	switch {
-	case out.Complete:
-		return nil
-	case out.Err != nil:
-		return out.Err
-	}
-	return kvm.Errorf(kvm.ErrBusy, "%s", out.Message)
 }

@@ -24,7 +24,7 @@ func newRDNSCmd(a *app) *cobra.Command {
 }
 
 func newRDNSListCmd(a *app) *cobra.Command {
-	return &cobra.Command{
+	return a.forClients(&cobra.Command{
 		Use: "list SID", Short: "Show the reverse names of a VM's addresses, and the zones that hold them", Example: "  puqkvm rdns list 5546", Args: exactly("SID"),
 		RunE: func(c *cobra.Command, args []string) error {
 			id, err := parseID("service", args[0])
@@ -33,7 +33,7 @@ func newRDNSListCmd(a *app) *cobra.Command {
 			}
 			return runRDNSList(c.Context(), a, id)
 		},
-	}
+	})
 }
 
 // reverseOf is the reverse name of one address.
@@ -51,6 +51,9 @@ func runRDNSList(ctx context.Context, a *app, id int64) error {
 	}
 	s, err := a.store.Service(ctx, id)
 	if err != nil {
+		return err
+	}
+	if err := a.allowed(s, "revdns"); err != nil {
 		return err
 	}
 	zones, err := a.dnsZones(ctx)
@@ -122,7 +125,7 @@ a provider could not be reached: the name is stored, and "puqkvm dns sync" write
 		},
 	}
 	c.Flags().BoolVar(&reset, "default", false, "give the address the VM's own name again")
-	return c
+	return a.forClients(c)
 }
 
 // reverseNameArg is a host name as a PTR may have it.
@@ -156,6 +159,9 @@ func runRDNSSet(ctx context.Context, a *app, id int64, addr netip.Addr, name str
 	var named lifecycle.Named
 	var ticket *kvm.Mail
 	err = a.hold(ctx, id, func(ctx context.Context, s *kvm.Service) error {
+		if err := a.allowed(s, "revdns"); err != nil {
+			return err
+		}
 		ctx = pipeline.WithSink(ctx, a.textOnly(), a.Clock, id)
 		i := slices.IndexFunc(s.Addrs, func(c kvm.Claim) bool { return c.Addr.Unmap() == addr })
 		switch {

@@ -2,13 +2,10 @@ package cmd
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/puqkvm/puqkvm/pkg/cron"
-	"github.com/puqkvm/puqkvm/pkg/event"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/lifecycle"
 	"github.com/puqkvm/puqkvm/pkg/pipeline"
@@ -20,7 +17,7 @@ func newSnapshotCmd(a *app) *cobra.Command {
 }
 
 func newSnapshotListCmd(a *app) *cobra.Command {
-	return &cobra.Command{
+	return a.forClients(&cobra.Command{
 		Use: "list SID", Short: "List a VM's snapshots, the oldest first",
 		Long: `List a VM's snapshots, the oldest first, with what is left of their lifetime (snapshot_lifetime of the product, in days). Those
 that this program has made count for the quota and end by their age; others are listed and left.
@@ -35,7 +32,7 @@ reached.`,
 			}
 			return runSnapshotList(c.Context(), a, id)
 		},
-	}
+	})
 }
 
 // listedSnapshots is the answer of `snapshot list` as JSON.
@@ -56,14 +53,7 @@ type listedSnapshot struct {
 }
 
 func runSnapshotList(ctx context.Context, a *app, id int64) error {
-	if err := a.open(ctx); err != nil {
-		return err
-	}
-	l, err := a.lifecycle(ctx)
-	if err != nil {
-		return err
-	}
-	s, err := a.store.Service(ctx, id)
+	l, s, err := a.opened(ctx, id, "snapshots")
 	if err != nil {
 		return err
 	}
@@ -130,11 +120,11 @@ func newSnapshotCreateCmd(a *app) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&description, "description", "", "what it is for, one line")
-	return c
+	return a.forClients(c)
 }
 
 func newSnapshotRemoveCmd(a *app) *cobra.Command {
-	return &cobra.Command{
+	return a.forClients(&cobra.Command{
 		Use: "remove SID NAME", Short: "Remove a snapshot", Long: "Remove a snapshot, whoever has made it. The VM's disks stay as they are.\n\n" + snapshotExits,
 		Example: "  puqkvm snapshot remove 5546 puqkvm-20260410-014918", Args: exactly("SID", "NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -145,33 +135,12 @@ func newSnapshotRemoveCmd(a *app) *cobra.Command {
 			name := args[1]
 			return runSnapshot(c.Context(), a, id, name, "is removed", func(l *lifecycle.Lifecycle) *pipeline.Pipeline { return l.RemoveSnapshot(name) })
 		},
-	}
+	})
 }
 
 // runSnapshot walks a table of one row, and says what became of the snapshot.
 func runSnapshot(ctx context.Context, a *app, id int64, name, became string, table func(*lifecycle.Lifecycle) *pipeline.Pipeline) error {
-	if err := a.open(ctx); err != nil {
-		return err
-	}
-	p, err := a.process(ctx, id)
-	if err != nil {
-		return err
-	}
-	l, err := a.lifecycle(ctx)
-	if err != nil {
-		return err
-	}
-	err = cron.Hold(ctx, a.store, p.Owner, id, func(ctx context.Context, s *kvm.Service) error {
-		answer := kvm.Answer{Decision: kvm.Decide(kvm.VerbSnapshot, s.Row.Status.Phase()), Was: s.Row.Status, VMID: s.Row.VMID}
-		if err := answer.Refusal(kvm.VerbSnapshot, id); err != nil {
-			return err
-		}
-		return asError(p.Engine.Run(ctx, table(l), s, event.SinkFunc(func(event.Event) {})))
-	})
-	if errors.Is(err, kvm.ErrMoved) {
-		return kvm.Errorf(kvm.ErrQueued, "snapshot: WHMCS has asked for something else of service %d meanwhile; cron goes on with it", id)
-	}
-	if err != nil {
+	if err := a.atOnce(ctx, id, kvm.VerbSnapshot, "snapshots", table); err != nil {
 		return err
 	}
 	a.show(map[string]any{"service": id, "snapshot": name}, func() { fmt.Fprintf(a.Stdout, "service %d: the snapshot %s %s\n", id, name, became) })

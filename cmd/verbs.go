@@ -17,6 +17,7 @@ type verb struct {
 	confirm string // the word that --confirm wants, "" = none
 	// done says when a shell that waits has waited enough.
 	done func(kvm.Status) bool
+	may  string // the product's permission that a client needs, "" = no client asks for it
 }
 
 func atReady(s kvm.Status) bool { return s == kvm.Ready }
@@ -37,10 +38,10 @@ network, firewall. What is equal already is left alone, disks never shrink. The 
 			long: `Stop the VM, delete its DNS records, destroy it, remove its backups, and free its addresses. A VM that is proved to be
 gone needs no destroying; one that cannot be seen is waited for. What waiting cannot mend (protection, a VM that is not the
 service's, a privilege) ends at error_terminate: nothing is freed, and an administrator must act.`},
-		{verb: kvm.VerbReinstall, confirm: "REINSTALL", short: "Make the VM anew from a template", done: atReady,
+		{verb: kvm.VerbReinstall, confirm: "REINSTALL", may: "reinstall", short: "Make the VM anew from a template", done: atReady,
 			long: `Destroy the VM and make it anew. Its addresses, MAC, VLAN and backups stay, and its VMID where nobody else takes it. All
 other data on its disks are lost. Whether it can be made anew is checked first.`},
-		{verb: kvm.VerbResetPassword, short: "Give the guest a new password", done: atReady,
+		{verb: kvm.VerbResetPassword, may: "reset_password", short: "Give the guest a new password", done: atReady,
 			long: `Give the guest a new random password, store it in WHMCS, and mail it. Where the guest agent answers nothing is stopped; else
 the VM is stopped and started.`},
 		{verb: kvm.VerbRedeploy, confirm: "REDEPLOY", short: "Destroy the VM and begin again at creation", done: atReady,
@@ -83,6 +84,9 @@ at the VM first; 40 the database could not be reached.`,
 	if v.confirm != "" {
 		c.Flags().StringVar(&confirm, "confirm", "", "the word "+v.confirm+", since data are destroyed")
 	}
+	if v.may != "" {
+		a.forClients(c)
+	}
 	if v.verb == kvm.VerbReinstall {
 		c.Flags().IntVar(&w.Template, "template", 0, "VMID of the template (default: the product's, or the option Operating System)")
 		base := c.RunE
@@ -105,7 +109,7 @@ func runVerb(ctx context.Context, a *app, id int64, w kvm.Wish, v verb, wait boo
 		return err
 	}
 	if !w.Verb.FromWHMCS() {
-		if err := a.notLocked(ctx, id, w.Verb); err != nil {
+		if err := a.notLocked(ctx, id, w.Verb, v.may); err != nil {
 			return err
 		}
 	}
@@ -132,10 +136,15 @@ func runVerb(ctx context.Context, a *app, id int64, w kvm.Wish, v verb, wait boo
 	return errPrinted{kvm.ErrQueued}
 }
 
-// notLocked refuses what a customer or a shell asks for while Proxmox is at work on the VM (a backup, a restore). A VM that
-// is gone can be made again.
-func (a *app) notLocked(ctx context.Context, id int64, v kvm.Verb) error {
+// notLocked refuses what a customer or a shell asks for while Proxmox is at work on the VM (a backup, a restore), and what the
+// product does not allow its clients. A VM that is gone can be made again.
+func (a *app) notLocked(ctx context.Context, id int64, v kvm.Verb, may string) error {
 	s, err := a.store.Service(ctx, id)
+	if err == nil {
+		if err := a.allowed(s, may); err != nil {
+			return err
+		}
+	}
 	if errors.Is(err, kvm.ErrNotFound) || err == nil && (s.Row.Status != kvm.Ready || s.Row.UUID == "") {
 		return nil // it is refused, or taken, for what it is at
 	}

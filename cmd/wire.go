@@ -33,6 +33,7 @@ type app struct {
 	Program
 	output, configFile, root string
 	debug                    bool
+	asClient                 bool // a client asks, who may do what the product allows
 	stream                   bool // the command prints events: an error of it is no further JSON object
 
 	config   *config.Config

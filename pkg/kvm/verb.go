@@ -22,11 +22,14 @@ const (
 	VerbResetPassword Verb = "reset-password"
 	VerbRedeploy      Verb = "redeploy"
 	VerbSnapshot      Verb = "snapshot" // create and remove
+	VerbISO           Verb = "iso"      // mount and unmount
+	VerbFirewall      Verb = "firewall" // its policies and rules
+	VerbConsole       Verb = "console"
 )
 
 // Verbs are all verbs, in the order in which they are shown.
 func Verbs() []Verb {
-	return []Verb{VerbCreate, VerbSuspend, VerbUnsuspend, VerbTerminate, VerbChangePackage, VerbStart, VerbStop, VerbReinstall, VerbResetPassword, VerbRedeploy, VerbSnapshot}
+	return []Verb{VerbCreate, VerbSuspend, VerbUnsuspend, VerbTerminate, VerbChangePackage, VerbStart, VerbStop, VerbReinstall, VerbResetPassword, VerbRedeploy, VerbSnapshot, VerbISO, VerbFirewall, VerbConsole}
 }
 
 // Decision is what becomes of a verb.
@@ -60,6 +63,9 @@ var matrix = map[Verb]map[Phase]Decision{
 	VerbReinstall:     onlyReady(),
 	VerbResetPassword: onlyReady(),
 	VerbSnapshot:      onlyReady(),
+	VerbISO:           onlyReady(),
+	VerbFirewall:      onlyReady(),
+	VerbConsole:       onlyReady(),
 	VerbRedeploy:      onlyReady(PhaseDeploy, PhaseReinstall),
 }
 
