@@ -95,6 +95,10 @@ func (a *app) seeThroughTo(ctx context.Context, id int64, done func(kvm.Status) 
 			return err
 		case s.Row.Status == kvm.ErrorTerminate && report.Errors > 0:
 			return kvm.WithHint(kvm.Errorf(kvm.ErrAdmin, "service %d is at %s: %s", id, s.Row.Status, s.Row.Message), "puqkvm explain %d", id)
+		case s.Row.Status == kvm.ErrorRestore && report.Errors > 0:
+			return kvm.WithHint(kvm.Errorf(kvm.ErrAdmin, "service %d is at %s: %s", id, s.Row.Status, lastWord(s, report)), "puqkvm explain %d", id)
+		case done(s.Row.Status) && report.Errors > 0: // it was refused, and the service is where it was
+			return fmt.Errorf("service %d: %s", id, lastWord(s, report))
 		case done(s.Row.Status):
 			return nil
 		case report.Errors > 0:
@@ -107,9 +111,14 @@ func (a *app) seeThroughTo(ctx context.Context, id int64, done func(kvm.Status) 
 }
 
 func waitingError(id int64, s *kvm.Service, report cron.Report) error {
+	return kvm.Errorf(kvm.ErrQueued, "service %d is at %s: %s; cron tries again", id, s.Row.Status, lastWord(s, report))
+}
+
+// lastWord is why the service's run stopped.
+func lastWord(s *kvm.Service, report cron.Report) string {
 	message := s.Row.Message
 	for _, r := range report.Results {
 		message = r.Message
 	}
-	return kvm.Errorf(kvm.ErrQueued, "service %d is at %s: %s; cron tries again", id, s.Row.Status, message)
+	return message
 }

@@ -3,12 +3,14 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/cron"
 	"github.com/puqkvm/puqkvm/pkg/event"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/lifecycle"
+	"github.com/puqkvm/puqkvm/pkg/pipeline"
 	"github.com/puqkvm/puqkvm/pkg/transcript"
 	"github.com/spf13/cobra"
 )
@@ -78,10 +80,38 @@ func (a *app) cron(ctx context.Context, only int64) (*cron.Cron, error) {
 	if err != nil {
 		return nil, err
 	}
+	restores, backups, scheduled := p.Of(l.Restore()), p.Of(l.Backup()), a.scheduledBackups(l, p)
+	p.Pipelines = slices.DeleteFunc(p.Pipelines, func(pl *pipeline.Pipeline) bool {
+		return slices.Contains([]string{"restore", "backup", "scheduled_backup"}, pl.Action)
+	})
+	for _, long := range []*cron.Process{restores, backups} {
+		long.AlertAfter = max(long.AlertAfter, longTask)
+	}
+	every := a.settings.Intervals
 	return &cron.Cron{Store: a.store, Clock: a.Clock, Owner: p.Owner, Sink: sink, Warn: a.warn, Tasks: []cron.Task{
-		{Name: cron.ProcessTask, Interval: a.settings.Intervals[cron.ProcessTask], Run: p.Run},
-		{Name: cron.SnapshotTask, Interval: a.settings.Intervals[cron.SnapshotTask], Quiet: true, Run: a.oldSnapshots(l, p.Owner).Run},
+		{Name: cron.ProcessTask, Interval: every[cron.ProcessTask], Run: p.Run},
+		{Name: cron.SnapshotTask, Interval: every[cron.SnapshotTask], Quiet: true, Run: a.oldSnapshots(l, p.Owner).Run},
+		{Name: cron.RestoreTask, Interval: every[cron.RestoreTask], Quiet: true, Run: restores.Run},
+		{Name: cron.BackupTask, Interval: every[cron.BackupTask], Quiet: true, Run: backups.Run},
+		{Name: cron.ScheduledTask, Interval: every[cron.ScheduledTask], Quiet: true, Run: scheduled.Run},
 	}}, nil
+}
+
+// longTask is how long a backup or a restore may take before the administrator is told: what a big disk takes is no standstill.
+const longTask = 6 * time.Hour
+
+// scheduledBackups is the task that makes the backups which are due.
+func (a *app) scheduledBackups(l *lifecycle.Lifecycle, p *cron.Process) *cron.Scheduled {
+	walk := p.Of(l.ScheduledBackup())
+	walk.AlertAfter = max(walk.AlertAfter, longTask)
+	return &cron.Scheduled{Process: walk, PerNode: a.settings.BackupsPerNode, Wait: a.settings.CronWait, Begin: l.BeginScheduled, PassOver: l.PassOver,
+		Due: func(ctx context.Context) ([]kvm.DueBackup, error) {
+			return a.store.DueBackups(ctx, a.Clock.Now(), a.settings.Zone)
+		},
+		Free: func(ctx context.Context, server int64, node string) (int, error) {
+			taken, err := a.store.SlotsTaken(ctx, server, lifecycle.BackupSlot, node)
+			return a.settings.BackupsPerNode - taken, err
+		}}
 }
 
 // oldSnapshots is the task that removes snapshots by their age.

@@ -84,3 +84,10 @@ func dash(text string) string {
 	}
 	return text
 }
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}

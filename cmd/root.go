@@ -93,7 +93,7 @@ Exit codes of every command:
 		}
 		return nil
 	}
-	c.AddCommand(newCronCmd(a), newCreateCmd(a), newAdoptCmd(a), newVMCmd(a), newStatusCmd(a), newExplainCmd(a), newIPPoolCmd(a), newDNSCmd(a), newRDNSCmd(a), newSnapshotCmd(a), newServerCmd(a), newProductCmd(a),
+	c.AddCommand(newCronCmd(a), newCreateCmd(a), newAdoptCmd(a), newVMCmd(a), newStatusCmd(a), newExplainCmd(a), newIPPoolCmd(a), newDNSCmd(a), newRDNSCmd(a), newSnapshotCmd(a), newBackupCmd(a), newServerCmd(a), newProductCmd(a),
 		newSettingsCmd(a), newDBCmd(a), newDemoCmd(a), newSimulateCmd(a), newCompletionCmd(), newVersionCmd(a))
 	for _, v := range queuedVerbs() {
 		c.AddCommand(newVerbCmd(a, v))

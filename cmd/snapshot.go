@@ -13,7 +13,7 @@ import (
 )
 
 func newSnapshotCmd(a *app) *cobra.Command {
-	return group("snapshot", "List, take and remove snapshots of a VM", newSnapshotListCmd(a), newSnapshotCreateCmd(a), newSnapshotRemoveCmd(a))
+	return group("snapshot", "List, take, roll back to and remove snapshots of a VM", newSnapshotListCmd(a), newSnapshotCreateCmd(a), newSnapshotRollbackCmd(a), newSnapshotRemoveCmd(a))
 }
 
 func newSnapshotListCmd(a *app) *cobra.Command {
@@ -121,6 +121,13 @@ func newSnapshotCreateCmd(a *app) *cobra.Command {
 	}
 	c.Flags().StringVar(&description, "description", "", "what it is for, one line")
 	return a.forClients(c)
+}
+
+func newSnapshotRollbackCmd(a *app) *cobra.Command {
+	return newBackCmd(a, verb{verb: kvm.VerbRollback, may: "snapshots", confirm: "ROLLBACK", done: atReady}, "rollback SID NAME", "Bring the VM back to a snapshot",
+		`Bring the VM back to a snapshot: it is stopped, its disks and configuration become those of then, and it is started with the
+package, addresses, user and password of now. All that was written since the snapshot is lost; the snapshots stay.`,
+		"  puqkvm snapshot rollback 5546 puqkvm-20260410-014918", (*lifecycle.Lifecycle).CheckRollback)
 }
 
 func newSnapshotRemoveCmd(a *app) *cobra.Command {

@@ -236,7 +236,7 @@ func (a *app) lifecycle(ctx context.Context) (*lifecycle.Lifecycle, error) {
 			return c, nil
 		},
 		Settings: lifecycle.Settings{Wait: a.settings.CronWait, MigrationEnabled: a.settings.MigrationEnabled, MigrationTimeout: a.settings.MigrationTimeout,
-			StartWait: a.settings.StartWait, ClonesPerNode: a.settings.ClonesPerNode, ClonesPerStorage: a.settings.ClonesPerStorage,
+			StartWait: a.settings.StartWait, ClonesPerNode: a.settings.ClonesPerNode, BackupsPerNode: a.settings.BackupsPerNode, ClonesPerStorage: a.settings.ClonesPerStorage,
 			StopGraceful: a.settings.StopGraceful, StopForce: a.settings.StopForce, VMIDRest: a.settings.VMIDRest, Quarantine: a.settings.Quarantine},
 		Clock: a.Clock, Zone: a.settings.Zone, Rand: a.Rand, Installation: installation,
 	}), nil

@@ -51,6 +51,7 @@ type Settings struct {
 	Intervals          map[string]time.Duration // by the task's name, whole minutes, 0 = off
 	Workers            int
 	ClonesPerNode      int
+	BackupsPerNode     int
 	ClonesPerStorage   int
 	RequestsPerCluster int
 	AlertAfter         time.Duration
@@ -98,12 +99,24 @@ var table = []Setting{
 	{Name: intervalPrefix + "removeOldSnapshots", Kind: Duration, Default: "5m", Unit: "m", Min: 0, Max: 1440,
 		Help: "how often cron removes snapshots that are older than their product's lifetime; 0 = never",
 		set:  setInterval("removeOldSnapshots")},
+	{Name: intervalPrefix + "restoreBackupStatus", Kind: Duration, Default: "1m", Unit: "m", Min: 0, Max: 1440,
+		Help: "how often cron works on restores; 0 = never",
+		set:  setInterval("restoreBackupStatus")},
+	{Name: intervalPrefix + "nowBackupStatus", Kind: Duration, Default: "1m", Unit: "m", Min: 0, Max: 1440,
+		Help: "how often cron works on backups that somebody has asked for; 0 = never",
+		set:  setInterval("nowBackupStatus")},
+	{Name: intervalPrefix + "scheduleBackup", Kind: Duration, Default: "5m", Unit: "m", Min: 0, Max: 1440,
+		Help: "how often cron looks for scheduled backups that are due, and works on them; 0 = never",
+		set:  setInterval("scheduleBackup")},
 	{Name: "cron.workers", Kind: Number, Default: "16", Min: 1, Max: 256,
 		Help: "services worked on at once in a tick; with 1 the log shows every line as it happens",
 		set:  func(s *Settings, p parsed) { s.Workers = int(p.number) }},
 	{Name: "pve.clones_per_node", Kind: Number, Default: "2", Min: 1, Max: 64,
 		Help: "clones at once on a node, counted across all processes and hosts",
 		set:  func(s *Settings, p parsed) { s.ClonesPerNode = int(p.number) }},
+	{Name: "pve.backups_per_node", Kind: Number, Default: "1", Min: 1, Max: 64,
+		Help: "backups at once on a node, counted across all processes and hosts; Proxmox itself makes one at a time",
+		set:  func(s *Settings, p parsed) { s.BackupsPerNode = int(p.number) }},
 	{Name: "pve.clones_per_storage", Kind: Number, Default: "2", Min: 1, Max: 64,
 		Help: "clones at once to a storage that nodes share, counted across all processes and hosts",
 		set:  func(s *Settings, p parsed) { s.ClonesPerStorage = int(p.number) }},

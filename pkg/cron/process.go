@@ -14,8 +14,14 @@ import (
 	"github.com/puqkvm/puqkvm/pkg/pipeline"
 )
 
-// ProcessTask is the name of the task that walks the services.
-const ProcessTask = "processVirtualMachines"
+// The names of the tasks, in their order.
+const (
+	ProcessTask   = "processVirtualMachines"
+	SnapshotTask  = "removeOldSnapshots"
+	RestoreTask   = "restoreBackupStatus"
+	BackupTask    = "nowBackupStatus"
+	ScheduledTask = "scheduleBackup"
+)
 
 // lettingGo is how long the last write about a service may take, whatever became of the tick.
 const lettingGo = 15 * time.Second
@@ -49,6 +55,15 @@ type Process struct {
 	Warn    func(string)
 	// Only, if not 0, is the one service to walk.
 	Only int64
+
+	second bool // another Process sends the mails that are due when there is nothing to walk
+}
+
+// Of is a Process that walks other pipelines, and sends mails only when it has walked something: else p does.
+func (p *Process) Of(pls ...*pipeline.Pipeline) *Process {
+	other := *p
+	other.Pipelines, other.second = pls, true
+	return &other
 }
 
 // pipelines are the tables by the statuses at which they have something to do.
@@ -101,7 +116,7 @@ func (p *Process) Run(ctx context.Context, sink event.Sink) (Report, error) {
 	if len(list) > 0 {
 		report = p.walk(ctx, list, table, sink)
 	}
-	if ctx.Err() == nil {
+	if ctx.Err() == nil && (len(list) > 0 || !p.second) {
 		err = p.Deliver(ctx)
 	}
 	return report, err
@@ -124,14 +139,24 @@ const maxInHand = 1000
 func (p *Process) walk(ctx context.Context, list []kvm.Pending, table pipelines, sink event.Sink) Report {
 	held, stop := keep(ctx, p.Store, p.Owner)
 	defer stop()
-	workers, inHand := make(chan struct{}, max(p.Workers, 1)), maxInHand
+	return reportOf(p.walkHeld(held, list, table, event.NewBlocks(sink, p.inHand(len(list)) == 1)))
+}
+
+// inHand is how many of n services are in hand at once.
+func (p *Process) inHand(n int) int {
+	if p.Workers <= 1 {
+		return 1
+	}
+	return min(maxInHand, n)
+}
+
+// walkHeld is walk where the claims are kept by the caller: held ends when they could not be.
+func (p *Process) walkHeld(held context.Context, list []kvm.Pending, table pipelines, blocks *event.Blocks) []result {
+	workers, inHand := make(chan struct{}, max(p.Workers, 1)), p.inHand(len(list))
 	working := held
-	if cap(workers) == 1 {
-		inHand = 1
-	} else {
+	if cap(workers) > 1 {
 		working = pipeline.WithWorkers(held, workers)
 	}
-	blocks := event.NewBlocks(sink, min(inHand, len(list)) == 1)
 	results := make([]result, len(list))
 	places := make(chan struct{}, inHand)
 	var before chan struct{} // closed when the new service before has begun
@@ -156,7 +181,11 @@ func (p *Process) walk(ctx context.Context, list []kvm.Pending, table pipelines,
 		})
 	}
 	wg.Wait()
-	var report Report
+	return results
+}
+
+// reportOf sums results up.
+func reportOf(results []result) (report Report) {
 	for _, r := range results {
 		if r.taken {
 			report.Processed++
@@ -214,7 +243,12 @@ func (p *Process) one(ctx context.Context, item kvm.Pending, order int, table pi
 	if item.Stuck && !out.Complete && s.Row.Status == item.Status {
 		p.alert(ctx, s, out.Message)
 	}
-	res = result{taken: true, err: out.Err != nil}
+	return resultOf(s, pl, out)
+}
+
+// resultOf is what became of s by a run of pl.
+func resultOf(s *kvm.Service, pl *pipeline.Pipeline, out pipeline.Outcome) result {
+	res := result{taken: true, err: out.Err != nil}
 	if !out.Silent {
 		line := event.ServiceResult{Service: s.ID, Action: pl.Action}
 		if !out.Complete {

@@ -9,9 +9,6 @@ import (
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 )
 
-// The names of the tasks that sweep services.
-const SnapshotTask = "removeOldSnapshots"
-
 // Sweep is a task that goes through services which have nothing pending, and does something small with each that needs it.
 type Sweep struct {
 	Store   Services

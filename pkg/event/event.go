@@ -140,6 +140,7 @@ type ServiceResult struct {
 	From    kvm.Status    `json:"from,omitempty"` // where it waits now; only with a Message
 	To      kvm.Status    `json:"to,omitempty"`   // where the row wanted it
 	Took    time.Duration `json:"took_ns,omitempty"`
+	Skipped string        `json:"skipped,omitempty"` // why nothing was to be done; then there is no message
 }
 
 // Name is tick_started.

@@ -1,6 +1,10 @@
 package kvm
 
-import "time"
+import (
+	"regexp"
+	"strconv"
+	"time"
+)
 
 // Backup is a backup of a VM on a storage. VMIDs are used again and backups outlive VMs, so its VMID does not say whose it
 // is: the configuration inside does.
@@ -15,7 +19,25 @@ type Backup struct {
 	Notes     string // of a directory the first line only
 	Protected bool
 	UUID      string // the SMBIOS UUID inside, "" until it was read, and where there is none
+	// Own: our own task made it, or adopt took it over, so it counts and is rotated. It proves nothing.
+	Own bool
 }
+
+// VolumeVMID is the VMID that the name of a backup carries, 0 = none.
+func VolumeVMID(volume string) int {
+	m := volumeVMID.FindStringSubmatch(volume)
+	if m == nil {
+		return 0
+	}
+	n, err := strconv.Atoi(m[1])
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// storage:backup/vzdump-qemu-100-2026_04_10-01_49_18.vma.zst, and of a backup server storage:backup/vm/100/2026-04-10T01:49:18Z.
+var volumeVMID = regexp.MustCompile(`:backup/(?:vzdump-qemu-|vm/)(\d{3,9})[-/]`)
 
 // OwnedBackup is a backup whose ownership was proved. Every call that changes or restores a backup wants one; ProveBackup
 // alone makes it.

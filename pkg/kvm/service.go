@@ -60,8 +60,20 @@ type Row struct {
 	PasswordSet   bool   // this run of the pipeline has generated and stored the guest's password
 	Suspended     bool   // see spec: while set, the VM must not run
 	Noted         Status // what was asked for meanwhile and comes first, as it was read; "" = nothing. Nobody writes it from here
-	TaskKind      string // what the open task is for: clone, migrate, resize, disk, start
-	TaskUPID      string // the open Proxmox task, "" = none
+	OwnSnapshots  int    // how many snapshots of ours the VM has, or is about to have
+	From          string // restore: the backup's volume; rollback: the snapshot's name; as it was asked for, nobody writes it from here
+	// RestoreFailed: the last restore has failed, and nothing has mended the VM since.
+	RestoreFailed bool
+	BackupNote    string // what a backup that was asked for is for, as it was asked for
+	// BackupSent is when the present backup, or may have been, requested from Proxmox; zero = it was not.
+	BackupSent time.Time
+	// BackupMoment is the last moment of the schedule that was taken up, BackupDate the local date (2026-04-10) of the last one
+	// whose backup was made, BackupAfter when one that failed is tried again; zero = at its next moment.
+	BackupMoment time.Time
+	BackupDate   string
+	BackupAfter  time.Time
+	TaskKind     string // what the open task is for: clone, migrate, resize, disk, start
+	TaskUPID     string // the open Proxmox task, "" = none
 
 	Message string // why the last run stopped, "" = it did not
 	Owner   string // the claim under which this was read; every write names it
@@ -83,7 +95,7 @@ func (r *Row) HasUUID(uuid string) bool {
 // Gone forgets the VM, which is proved to be gone. What tells whose it was, and what a new one of the service takes over,
 // stays: its UUIDs, MAC, VMID and name.
 func (r *Row) Gone() {
-	r.UUID, r.Node, r.CloneSent, r.MigrateTarget, r.DiskSlot, r.PasswordSet = "", "", false, "", "", false
+	r.UUID, r.Node, r.CloneSent, r.MigrateTarget, r.DiskSlot, r.PasswordSet, r.OwnSnapshots, r.RestoreFailed = "", "", false, "", "", false, 0, false
 }
 
 // Family is an address family.

@@ -86,6 +86,37 @@ const (
 	RPStop                  Status = "rp_stop"
 	RPStopped               Status = "rp_stopped"
 	RPStarting              Status = "rp_starting"
+	Rollback                Status = "rollback"
+	RBChecked               Status = "rb_checked"
+	RBStopped               Status = "rb_stopped"
+	RBRolledBack            Status = "rb_rolled_back"
+	RBCPURAM                Status = "rb_cpu_ram"
+	RBSystemDiskSize        Status = "rb_system_disk_size"
+	RBSystemDiskBandwidth   Status = "rb_system_disk_bandwidth"
+	RBCreatedAdditionalDisk Status = "rb_created_additional_disk"
+	RBAdditionalDiskSize    Status = "rb_additional_disk_size"
+	RBAdditionalDiskLimits  Status = "rb_additional_disk_bandwidth"
+	RBNetwork               Status = "rb_network"
+	RBCloudinit             Status = "rb_cloudinit"
+	RBStarting              Status = "rb_starting"
+	MakeBackup              Status = "backup"
+	ScheduledBackup         Status = "scheduled_backup"
+	Restore                 Status = "restore"
+	RSChecked               Status = "rs_checked"
+	RSStopped               Status = "rs_stopped"
+	RSSnapshotsRemoved      Status = "rs_snapshots_removed"
+	RSRestored              Status = "rs_restored"
+	RSCPURAM                Status = "rs_cpu_ram"
+	RSSystemDiskSize        Status = "rs_system_disk_size"
+	RSSystemDiskBandwidth   Status = "rs_system_disk_bandwidth"
+	RSCreatedAdditionalDisk Status = "rs_created_additional_disk"
+	RSAdditionalDiskSize    Status = "rs_additional_disk_size"
+	RSAdditionalDiskLimits  Status = "rs_additional_disk_bandwidth"
+	RSNetwork               Status = "rs_network"
+	RSCloudinit             Status = "rs_cloudinit"
+	RSStarting              Status = "rs_starting"
+	// ErrorRestore: a restore has failed, and what the VM holds is not known; a restore or a reinstall mends it.
+	ErrorRestore Status = "error_restore"
 )
 
 // Phase is what a service is going through: the action of the pipeline that its status belongs to, or one of those below.
@@ -103,6 +134,11 @@ const (
 	PhaseUnsuspend      Phase = "unsuspend"
 	PhaseResetPassword  Phase = "reset_password"
 	PhaseSetDNS         Phase = "set_dns_records"
+	PhaseRollback       Phase = "rollback"
+	PhaseBackup         Phase = "backup"
+	PhaseScheduled      Phase = "scheduled_backup"
+	PhaseRestore        Phase = "restore"
+	PhaseErrorRestore   Phase = "error_restore"
 	PhaseReady          Phase = "ready"
 	PhaseRemove         Phase = "remove"
 	PhaseErrorTerminate Phase = "error_terminate"
@@ -112,13 +148,14 @@ const (
 // Phases are all phases, in the order in which they are shown.
 func Phases() []Phase {
 	return []Phase{PhaseNone, PhaseDeploy, PhaseReady, PhaseChangePackage, PhaseReinstall, PhaseResetPassword, PhaseSuspend, PhaseUnsuspend,
-		PhaseSetDNS, PhaseRedeploy, PhaseTerminate, PhaseErrorTerminate, PhaseRemove, PhaseUnknown}
+		PhaseSetDNS, PhaseRollback, PhaseBackup, PhaseScheduled, PhaseRestore, PhaseErrorRestore, PhaseRedeploy, PhaseTerminate, PhaseErrorTerminate, PhaseRemove, PhaseUnknown}
 }
 
 // Phase is what a service at s is going through.
 func (s Status) Phase() Phase {
 	switch s {
-	case ChangePackage, Reinstall, Terminate, Redeploy, Suspend, Unsuspend, ResetPassword, SetDNSRecords, Ready, Remove, ErrorTerminate:
+	case ChangePackage, Reinstall, Terminate, Redeploy, Suspend, Unsuspend, ResetPassword, SetDNSRecords, Ready, Remove, ErrorTerminate,
+		Rollback, MakeBackup, ScheduledBackup, Restore, ErrorRestore:
 		return Phase(s)
 	}
 	if slices.Contains([]Status{Creation, SetIP, SetDNS, Cloned, Migrated, SetCPURAM, SetSystemDiskSize, SetSystemDiskBandwidth,
@@ -127,7 +164,8 @@ func (s Status) Phase() Phase {
 	}
 	prefix, _, cut := strings.Cut(string(s), "_")
 	if phase, known := map[string]Phase{"cp": PhaseChangePackage, "ri": PhaseReinstall, "te": PhaseTerminate, "rd": PhaseRedeploy,
-		"su": PhaseSuspend, "us": PhaseUnsuspend, "rp": PhaseResetPassword}[prefix]; cut && known {
+		"su": PhaseSuspend, "us": PhaseUnsuspend, "rp": PhaseResetPassword,
+		"rb": PhaseRollback, "rs": PhaseRestore}[prefix]; cut && known {
 		return phase
 	}
 	return PhaseUnknown

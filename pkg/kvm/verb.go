@@ -22,6 +22,9 @@ const (
 	VerbResetPassword Verb = "reset-password"
 	VerbRedeploy      Verb = "redeploy"
 	VerbSnapshot      Verb = "snapshot" // create and remove
+	VerbRollback      Verb = "rollback"
+	VerbBackup        Verb = "backup"
+	VerbRestore       Verb = "restore"
 	VerbISO           Verb = "iso"      // mount and unmount
 	VerbFirewall      Verb = "firewall" // its policies and rules
 	VerbConsole       Verb = "console"
@@ -29,7 +32,8 @@ const (
 
 // Verbs are all verbs, in the order in which they are shown.
 func Verbs() []Verb {
-	return []Verb{VerbCreate, VerbSuspend, VerbUnsuspend, VerbTerminate, VerbChangePackage, VerbStart, VerbStop, VerbReinstall, VerbResetPassword, VerbRedeploy, VerbSnapshot, VerbISO, VerbFirewall, VerbConsole}
+	return []Verb{VerbCreate, VerbSuspend, VerbUnsuspend, VerbTerminate, VerbChangePackage, VerbStart, VerbStop, VerbReinstall, VerbResetPassword, VerbRedeploy,
+		VerbSnapshot, VerbRollback, VerbBackup, VerbRestore, VerbISO, VerbFirewall, VerbConsole}
 }
 
 // Decision is what becomes of a verb.
@@ -48,25 +52,33 @@ const (
 // matrix is verb by phase; see Decide.
 var matrix = map[Verb]map[Phase]Decision{
 	VerbCreate: {PhaseNone: Take, PhaseDeploy: Queued, PhaseReady: Refuse, PhaseChangePackage: Queued, PhaseReinstall: Queued, PhaseResetPassword: Queued,
-		PhaseSuspend: Queued, PhaseUnsuspend: Queued, PhaseSetDNS: Queued, PhaseRedeploy: Queued, PhaseTerminate: Note, PhaseErrorTerminate: Admin, PhaseRemove: Take, PhaseUnknown: Admin},
+		PhaseSuspend: Queued, PhaseUnsuspend: Queued, PhaseSetDNS: Queued, PhaseRedeploy: Queued, PhaseTerminate: Note, PhaseErrorTerminate: Admin, PhaseRemove: Take, PhaseUnknown: Admin,
+		PhaseRollback: Queued, PhaseBackup: Queued, PhaseScheduled: Queued, PhaseRestore: Queued, PhaseErrorRestore: Refuse},
 	VerbSuspend: {PhaseNone: Refuse, PhaseDeploy: Note, PhaseReady: Take, PhaseChangePackage: Note, PhaseReinstall: Note, PhaseResetPassword: Note,
-		PhaseSuspend: Queued, PhaseUnsuspend: Note, PhaseSetDNS: Note, PhaseRedeploy: Note, PhaseTerminate: Done, PhaseErrorTerminate: Note, PhaseRemove: Done, PhaseUnknown: Note},
+		PhaseSuspend: Queued, PhaseUnsuspend: Note, PhaseSetDNS: Note, PhaseRedeploy: Note, PhaseTerminate: Done, PhaseErrorTerminate: Note, PhaseRemove: Done, PhaseUnknown: Note,
+		PhaseRollback: Note, PhaseBackup: Note, PhaseScheduled: Note, PhaseRestore: Note, PhaseErrorRestore: Note},
 	VerbUnsuspend: {PhaseNone: Refuse, PhaseDeploy: Note, PhaseReady: Take, PhaseChangePackage: Note, PhaseReinstall: Note, PhaseResetPassword: Note,
-		PhaseSuspend: Note, PhaseUnsuspend: Queued, PhaseSetDNS: Note, PhaseRedeploy: Note, PhaseTerminate: Refuse, PhaseErrorTerminate: Note, PhaseRemove: Refuse, PhaseUnknown: Note},
+		PhaseSuspend: Note, PhaseUnsuspend: Queued, PhaseSetDNS: Note, PhaseRedeploy: Note, PhaseTerminate: Refuse, PhaseErrorTerminate: Note, PhaseRemove: Refuse, PhaseUnknown: Note,
+		PhaseRollback: Note, PhaseBackup: Note, PhaseScheduled: Note, PhaseRestore: Note, PhaseErrorRestore: Note},
 	// While a process is at work on the service it is noted and taken after its present row.
 	VerbTerminate: {PhaseNone: Done, PhaseDeploy: Take, PhaseReady: Take, PhaseChangePackage: Take, PhaseReinstall: Take, PhaseResetPassword: Take,
-		PhaseSuspend: Take, PhaseUnsuspend: Take, PhaseSetDNS: Take, PhaseRedeploy: Take, PhaseTerminate: Queued, PhaseErrorTerminate: Take, PhaseRemove: Done, PhaseUnknown: Take},
+		PhaseSuspend: Take, PhaseUnsuspend: Take, PhaseSetDNS: Take, PhaseRedeploy: Take, PhaseTerminate: Queued, PhaseErrorTerminate: Take, PhaseRemove: Done, PhaseUnknown: Take,
+		PhaseRollback: Take, PhaseBackup: Take, PhaseScheduled: Take, PhaseRestore: Take, PhaseErrorRestore: Take},
 	VerbChangePackage: {PhaseNone: Refuse, PhaseDeploy: Note, PhaseReady: Take, PhaseChangePackage: Take, PhaseReinstall: Note, PhaseResetPassword: Note,
-		PhaseSuspend: Note, PhaseUnsuspend: Note, PhaseSetDNS: Note, PhaseRedeploy: Note, PhaseTerminate: Refuse, PhaseErrorTerminate: Admin, PhaseRemove: Refuse, PhaseUnknown: Admin},
+		PhaseSuspend: Note, PhaseUnsuspend: Note, PhaseSetDNS: Note, PhaseRedeploy: Note, PhaseTerminate: Refuse, PhaseErrorTerminate: Admin, PhaseRemove: Refuse, PhaseUnknown: Admin,
+		PhaseRollback: Note, PhaseBackup: Note, PhaseScheduled: Note, PhaseRestore: Note, PhaseErrorRestore: Note},
 	VerbStart:         onlyReady(),
 	VerbStop:          onlyReady(),
-	VerbReinstall:     onlyReady(),
+	VerbReinstall:     onlyReady(PhaseErrorRestore),
 	VerbResetPassword: onlyReady(),
 	VerbSnapshot:      onlyReady(),
+	VerbRollback:      onlyReady(),
+	VerbBackup:        onlyReady(),
+	VerbRestore:       onlyReady(PhaseErrorRestore),
 	VerbISO:           onlyReady(),
 	VerbFirewall:      onlyReady(),
 	VerbConsole:       onlyReady(),
-	VerbRedeploy:      onlyReady(PhaseDeploy, PhaseReinstall),
+	VerbRedeploy:      onlyReady(PhaseDeploy, PhaseReinstall, PhaseErrorRestore),
 }
 
 // onlyReady are the decisions for what a customer or a shell asks for: refused while anything else is in hand.
@@ -75,10 +87,10 @@ func onlyReady(also ...Phase) map[Phase]Decision {
 	for _, p := range Phases() {
 		out[p] = Refuse
 	}
+	out[PhaseErrorTerminate], out[PhaseErrorRestore], out[PhaseUnknown] = Admin, Admin, Admin
 	for _, p := range append(also, PhaseReady) {
 		out[p] = Take
 	}
-	out[PhaseErrorTerminate], out[PhaseUnknown] = Admin, Admin
 	return out
 }
 
@@ -113,6 +125,12 @@ func (v Verb) Status() Status {
 		return ResetPassword
 	case VerbRedeploy:
 		return Redeploy
+	case VerbRollback:
+		return Rollback
+	case VerbBackup:
+		return MakeBackup
+	case VerbRestore:
+		return Restore
 	}
 	return ""
 }
@@ -185,7 +203,9 @@ func (n Notes) Without(s Status) Notes {
 // Wish is a verb with what it carries.
 type Wish struct {
 	Verb     Verb
-	Template int // reinstall: the VMID of the template; 0 = the package's
+	Template int    // reinstall: the VMID of the template; 0 = the package's
+	From     string // restore: the backup's volume; rollback: the snapshot's name
+	Note     string // backup: what it is for
 }
 
 // Answer is what became of a wish.
@@ -204,6 +224,12 @@ func (a Answer) Refusal(v Verb, service int64) error {
 		at = fmt.Sprintf("service %d has no VM any more", service)
 	case PhaseTerminate:
 		at = fmt.Sprintf("service %d is being terminated", service)
+	case PhaseBackup, PhaseScheduled:
+		at = fmt.Sprintf("a backup of service %d is in hand, at %s", service, a.Was)
+	case PhaseRestore:
+		at = fmt.Sprintf("a restore of service %d is in hand, at %s", service, a.Was)
+	case PhaseErrorRestore:
+		at = fmt.Sprintf("the last restore of service %d has failed", service)
 	}
 	switch a.Decision {
 	case Refuse:

@@ -164,6 +164,7 @@ type CloneRequest struct {
 
 // CloudInit is what the guest is told.
 type CloudInit struct {
+	Name     string // of the VM, which is its host name; "" = leave what is there
 	User     string
 	Password Secret // empty = leave what is there
 	SSHKeys  string // newline separated, "" = none

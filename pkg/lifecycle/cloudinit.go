@@ -25,6 +25,11 @@ func (l *Lifecycle) configureCloudInit(ctx context.Context, s *kvm.Service) (pip
 	}
 	ci := guest(s)
 	ci.Password, ci.OnBoot = password, !s.Row.Suspended
+	return l.sendCloudInit(ctx, s, ci)
+}
+
+// sendCloudInit writes ci with the customer's SSH keys.
+func (l *Lifecycle) sendCloudInit(ctx context.Context, s *kvm.Service, ci kvm.CloudInit) (pipeline.Result, error) {
 	dropped := 0
 	ci.SSHKeys, dropped = publicKeys(s.SSHKeys)
 	sent := false

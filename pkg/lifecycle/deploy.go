@@ -29,5 +29,6 @@ func (l *Lifecycle) Deploy() *pipeline.Pipeline {
 
 // Pipelines are all tables, in no order that matters: no status stands in two of them.
 func (l *Lifecycle) Pipelines() []*pipeline.Pipeline {
-	return []*pipeline.Pipeline{l.Deploy(), l.ChangePackage(), l.Reinstall(), l.ResetPassword(), l.Suspend(), l.Unsuspend(), l.DNSRecords(), l.Redeploy(), l.Terminate()}
+	return []*pipeline.Pipeline{l.Deploy(), l.ChangePackage(), l.Reinstall(), l.ResetPassword(), l.Suspend(), l.Unsuspend(), l.DNSRecords(), l.Redeploy(),
+		l.Rollback(), l.Backup(), l.ScheduledBackup(), l.Restore(), l.Terminate()}
 }

@@ -136,7 +136,15 @@ func (l *Lifecycle) settle(ctx context.Context, c Cluster, s *kvm.Service) error
 	if s.Row.TaskUPID == "" {
 		return nil
 	}
-	err := l.follow(ctx, c, s, s.Row.TaskKind, l.Settings.Wait)
+	kind, id := s.Row.TaskKind, s.Row.TaskUPID
+	err := l.follow(ctx, c, s, kind, l.Settings.Wait)
+	if kind == taskVzdump && s.Row.TaskUPID == "" { // what it has made is the service's, whatever comes now
+		if _, noteErr := l.noteBackup(ctx, c, s, kvm.UPID(id)); noteErr != nil {
+			s.Row.TaskKind, s.Row.TaskUPID = kind, id
+			return errors.Join(noteErr, l.Store.Save(context.WithoutCancel(ctx), s))
+		}
+		s.Row.BackupSent = time.Time{}
+	}
 	if errors.Is(err, kvm.ErrTaskFailed) || errors.Is(err, kvm.ErrUnknown) || errors.Is(err, kvm.ErrChanged) {
 		return nil
 	}

@@ -20,7 +20,8 @@ type Settings struct {
 	MigrationTimeout time.Duration
 	StartWait        time.Duration // until a started VM must be seen running
 	ClonesPerNode    int
-	ClonesPerStorage int           // to a shared storage
+	ClonesPerStorage int // to a shared storage
+	BackupsPerNode   int
 	StopGraceful     time.Duration // that a guest has to shut down
 	StopForce        time.Duration // until a VM that was switched off must be seen stopped
 	VMIDRest         time.Duration // until the VMID of a VM that is gone is used again

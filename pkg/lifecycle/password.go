@@ -88,18 +88,23 @@ func (l *Lifecycle) tellGuest(ctx context.Context, s *kvm.Service) (pipeline.Res
 
 // verifyReset puts the mail into the outbox together with the status.
 func (l *Lifecycle) verifyReset(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
+	return l.verifyAndTell(ctx, s, "reset", s.Package.MailResetPassword)
+}
+
+// verifyAndTell sees the VM run, and puts a mail by template into the outbox together with the status. Each time has a mail of
+// its own; that it leaves once is the transaction's doing.
+func (l *Lifecycle) verifyAndTell(ctx context.Context, s *kvm.Service, what, template string) (pipeline.Result, error) {
 	if res, err := l.verify(ctx, s); err != nil {
 		return res, err
 	}
-	if s.Package.MailResetPassword == "" {
+	if template == "" {
 		return pipeline.Result{Note: "no e-mail: the product names none"}, nil
 	}
-	// Each reset has a mail of its own; that it leaves once is the transaction's doing.
 	nonce, err := kvm.RandomUser(l.Rand)
 	if err != nil {
 		return pipeline.Result{}, err
 	}
-	mail := kvm.Mail{ServiceID: s.ID, Action: "SendEmail", Template: s.Package.MailResetPassword,
-		Key: fmt.Sprintf("reset:%d:%d:%s", s.ID, l.Clock.Now().UnixMicro(), nonce)}
+	mail := kvm.Mail{ServiceID: s.ID, Action: "SendEmail", Template: template,
+		Key: fmt.Sprintf("%s:%d:%d:%s", what, s.ID, l.Clock.Now().UnixMicro(), nonce)}
 	return pipeline.Result{Commit: func(ctx context.Context) error { return l.Store.MoveWithMail(ctx, s, kvm.Ready, mail) }}, nil
 }

@@ -38,16 +38,16 @@ type Store interface {
 	// Terminated moves s, whose VM is gone, to remove: addresses and VMID are free (the VMID after rest), the domain is wiped,
 	// and tblhosting.notes and the activity log say so. local is WHMCS's time.
 	Terminated(ctx context.Context, s *kvm.Service, rest time.Duration, local time.Time) error
-	// GiveUp moves s to to, where an administrator must act, with one entry in the activity log.
-	GiveUp(ctx context.Context, s *kvm.Service, to kvm.Status, message string, local time.Time) error
+	// GiveUp moves s to to, for what (termination, …) needs an administrator, with one entry in the activity log.
+	GiveUp(ctx context.Context, s *kvm.Service, to kvm.Status, what, message string, local time.Time) error
 	// Requeue makes a new order of s, whose VM is gone: creation, with a new VMID; its addresses are free. now is WHMCS's time.
 	Requeue(ctx context.Context, s *kvm.Service, rest time.Duration, now time.Time) error
 	// Backups are the volumes that are known to be backups which our own tasks made of the service's VM, or that adopt took over.
 	Backups(ctx context.Context, service int64) ([]kvm.Backup, error)
+	// NoteBackup puts b, which our own task made of the service's VM, into the journal.
+	NoteBackup(ctx context.Context, s *kvm.Service, b kvm.Backup) error
 	// ForgetBackup takes a volume that is gone out of the journal.
 	ForgetBackup(ctx context.Context, service int64, b kvm.Backup) error
-	// NoteSnapshots notes how many snapshots of ours the VM has, or is about to have.
-	NoteSnapshots(ctx context.Context, s *kvm.Service, n int) error
 	// DNSRecords are those that were, or may have been, written for the service.
 	DNSRecords(ctx context.Context, service int64) ([]kvm.DNSRecord, error)
 	// NoteDNS notes what is about to be written (kvm.DNSDue) or removed (kvm.DNSGone).
@@ -68,6 +68,7 @@ type (
 		Configurer
 		Powerer
 		Remover
+		Archiver
 		Firewaller
 	}
 
@@ -97,6 +98,8 @@ type (
 		// Wait polls until the task has ended and returns nil for OK and WARNINGS, else an error with the end of the
 		// task's log. It gives up after limit with kvm.ErrStillRunning.
 		Wait(ctx context.Context, id kvm.UPID, limit time.Duration) error
+		// Running are the tasks of VM vmid that run on node, the oldest first.
+		Running(ctx context.Context, node string, vmid int) ([]kvm.Task, error)
 	}
 
 	// Cloner makes and moves VMs. Each answers with the task that does it.
@@ -147,8 +150,6 @@ type (
 		Delete(ctx context.Context, vm kvm.Owned) (kvm.UPID, error)
 		// Snapshots are the VM's, the oldest first.
 		Snapshots(ctx context.Context, vm kvm.Owned) ([]kvm.Snapshot, error)
-		// CreateSnapshot takes one of disks and configuration.
-		CreateSnapshot(ctx context.Context, vm kvm.Owned, name, description string) (kvm.UPID, error)
 		// DeleteSnapshot removes one; kvm.ErrNotFound when it is not there.
 		DeleteSnapshot(ctx context.Context, vm kvm.Owned, name string) (kvm.UPID, error)
 		// BackupStorages are those of node that may hold backups.
@@ -159,6 +160,24 @@ type (
 		Inside(ctx context.Context, b *kvm.Backup) error
 		// DeleteBackup removes the volume; one that is gone is fine.
 		DeleteBackup(ctx context.Context, b kvm.OwnedBackup) (kvm.UPID, error)
+	}
+
+	// Archiver makes backups and brings a VM back from one, or from a snapshot.
+	Archiver interface {
+		// Backup starts a backup of the VM to storage, with a note; Proxmox removes nothing for it.
+		Backup(ctx context.Context, vm kvm.Owned, storage, note string) (kvm.UPID, error)
+		// BackupMade is the name that the backup task's volume has on its storage, by its log: kvm.ErrNotFound when that names none.
+		BackupMade(ctx context.Context, id kvm.UPID) (name string, err error)
+		// OwnTasksSince are the tasks of a type and VM on node that were begun by us at since or later, ended ones too, the oldest first.
+		OwnTasksSince(ctx context.Context, node string, vmid int, kind string, since time.Time) ([]kvm.Task, error)
+		// Restore puts what is in the backup in the place of the stopped VM's configuration and disks.
+		Restore(ctx context.Context, vm kvm.Owned, b kvm.OwnedBackup) (kvm.UPID, error)
+		// CreateSnapshot takes one of disks and configuration.
+		CreateSnapshot(ctx context.Context, vm kvm.Owned, name, description string) (kvm.UPID, error)
+		// SnapshotDisks are the disks in a snapshot: kvm.ErrNotFound when it is not there.
+		SnapshotDisks(ctx context.Context, vm kvm.Owned, name string) ([]kvm.Disk, error)
+		// Rollback brings the stopped VM back to the snapshot. It stays stopped.
+		Rollback(ctx context.Context, vm kvm.Owned, name string) (kvm.UPID, error)
 	}
 
 	// Firewaller reads and writes a VM's firewall.

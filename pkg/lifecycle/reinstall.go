@@ -13,7 +13,7 @@ import (
 // Reinstall is the table that makes a service's VM anew from a template. Addresses, MAC, VLAN and backups stay, and the
 // VMID where nobody else has taken it. A VM that could not be made again is not destroyed.
 func (l *Lifecycle) Reinstall() *pipeline.Pipeline {
-	return &pipeline.Pipeline{Name: "Reinstall", Action: "reinstall", Check: l.checkLock, Steps: []pipeline.Step{
+	return &pipeline.Pipeline{Name: "Reinstall", Action: "reinstall", Check: l.checkLock, Fail: l.backOut, Steps: []pipeline.Step{
 		{From: kvm.Reinstall, Title: "Check template and storage", To: kvm.RIChecked, Lasting: kvm.Ready, Do: l.row(l.checkRebuild)},
 		{From: kvm.RIChecked, Title: "Remove snapshots", To: kvm.RISnapshotsRemoved, Do: l.row(l.removeSnapshots)},
 		{From: kvm.RISnapshotsRemoved, Title: "Stop VM", To: kvm.RIStopped, Do: l.row(l.stopToDestroy)},

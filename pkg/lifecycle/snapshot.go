@@ -42,7 +42,8 @@ func (l *Lifecycle) TakeSnapshot(name, description string) *pipeline.Pipeline {
 		case have >= quota:
 			return pipeline.Result{}, kvm.WithHint(kvm.Errorf(kvm.ErrRefused, "service %d has %d of %d snapshots", s.ID, have, quota), "puqkvm snapshot remove %d NAME", s.ID)
 		}
-		if err := l.Store.NoteSnapshots(ctx, s, have+1); err != nil {
+		s.Row.OwnSnapshots = have + 1 // noted first, so that one which a killed run has made is found when its time is over
+		if err := l.Store.Save(ctx, s); err != nil {
 			return pipeline.Result{}, err
 		}
 		err = l.begin(ctx, s, taskSnapshot, func(ctx context.Context) (kvm.UPID, error) { return c.CreateSnapshot(ctx, vm, name, description) })
@@ -111,12 +112,11 @@ func (l *Lifecycle) PruneSnapshots(ctx context.Context, s *kvm.Service) (removed
 			return removed, err
 		}
 	}
-	if len(removed) > 0 { // the last task has ended
-		if err := l.Store.Save(context.WithoutCancel(ctx), s); err != nil {
-			return removed, err
-		}
+	if have := len(ours(list)) - len(removed); have != s.Row.OwnSnapshots || len(removed) > 0 { // the last task has ended
+		s.Row.OwnSnapshots = have
+		return removed, l.Store.Save(context.WithoutCancel(ctx), s)
 	}
-	return removed, l.Store.NoteSnapshots(ctx, s, len(ours(list))-len(removed))
+	return removed, nil
 }
 
 // removeSnapshot removes one of list.
@@ -128,8 +128,8 @@ func (l *Lifecycle) removeSnapshot(ctx context.Context, c Cluster, s *kvm.Servic
 	if err != nil && !errors.Is(err, kvm.ErrNotFound) {
 		return fmt.Errorf("snapshot %s: %w", name, err)
 	}
-	left := slices.DeleteFunc(ours(list), func(snap kvm.Snapshot) bool { return snap.Name == name })
-	return l.Store.NoteSnapshots(ctx, s, len(left))
+	s.Row.OwnSnapshots = len(slices.DeleteFunc(ours(list), func(snap kvm.Snapshot) bool { return snap.Name == name }))
+	return nil
 }
 
 func ours(list []kvm.Snapshot) []kvm.Snapshot {

@@ -44,7 +44,7 @@ func (l *Lifecycle) Redeploy() *pipeline.Pipeline {
 
 // giveUp keeps everything, and tells the administrator.
 func (l *Lifecycle) giveUp(ctx context.Context, s *kvm.Service, to kvm.Status, message string) error {
-	return l.Store.GiveUp(ctx, s, to, message, l.Clock.Now().In(l.Zone))
+	return l.Store.GiveUp(ctx, s, to, "termination", message, l.Clock.Now().In(l.Zone))
 }
 
 // checkLock is the Check of what destroys: a VM that Proxmox has locked is left alone, without a line. What else is wrong

@@ -2,6 +2,7 @@ package pve
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -126,4 +127,87 @@ func (c *Client) DeleteBackup(ctx context.Context, o kvm.OwnedBackup) (kvm.UPID,
 		return "", fmt.Errorf("deleting the backup %s: %w", b.Volume, err)
 	}
 	return id, nil
+}
+
+// Backup starts a backup of the VM to storage, with a note of one line. Proxmox removes no other backup for it (remove=0) and
+// mails nobody. A node does one job at a time, so that the task may wait for long before it begins.
+//
+// kvm.ErrNotHere: the VM is on another node, for which Proxmox answers "OK" and does nothing. What else forbids it, the task says:
+// a lock, a storage that is missing or full.
+func (c *Client) Backup(ctx context.Context, o kvm.Owned, storage, note string) (kvm.UPID, error) {
+	vm, err := target(o)
+	if err != nil {
+		return "", err
+	}
+	p := params{"vmid": strconv.Itoa(vm.VMID), "storage": storage, "mode": "snapshot", "compress": "zstd", "remove": "0"}
+	if note != "" {
+		p["notes-template"] = noteTemplate(note)
+	}
+	version, err := c.Version(ctx)
+	if err != nil {
+		return "", onVM(vm, "backing up", err)
+	}
+	if version.AtLeast(8, 1) { // else the cluster's notification targets would be told of each
+		p["notification-mode"] = "legacy-sendmail"
+	}
+	a, err := c.call(ctx, http.MethodPost, path("nodes", vm.Node, "vzdump"), p)
+	if err != nil {
+		return "", onVM(vm, "backing up", err)
+	}
+	var id text
+	if err := json.Unmarshal(a.Data, &id); err == nil && id == "OK" {
+		return "", kvm.Errorf(kvm.ErrNotHere, "VM %d is not on %s any more: Proxmox backed nothing up", vm.VMID, vm.Node)
+	}
+	if _, err := parseUPID(string(id)); err != nil {
+		return "", kvm.Errorf(kvm.ErrUnknown, "backing VM %d on %s up: the answer names no task", vm.VMID, vm.Node)
+	}
+	return kvm.UPID(id), nil
+}
+
+// noteTemplate is note as a template that gives just that: "{{" would begin a variable.
+func noteTemplate(note string) string {
+	return strings.NewReplacer(`\`, `\\`, "{{", "{ {", "\r", " ", "\n", " ").Replace(note)
+}
+
+// madeArchive is the line of a backup's log that names its archive. What a client has typed stands in another line of it.
+var madeArchive = pattern.New(`^INFO: creating (?:vzdump|Proxmox Backup Server) archive '([^']+)'`)
+
+// BackupMade is the name that the backup task's volume has on its storage, by the task's log: a volume is storage:name.
+// kvm.ErrNotFound: the log names none.
+func (c *Client) BackupMade(ctx context.Context, id kvm.UPID) (name string, err error) {
+	u, err := parseUPID(string(id))
+	if err != nil {
+		return "", err
+	}
+	lines, _, err := c.log(ctx, path("nodes", u.Node, "tasks", id, "log"), 0, logLines)
+	if err != nil {
+		return "", fmt.Errorf("the log of %s: %w", u.what(), err)
+	}
+	for _, line := range lines {
+		if m := madeArchive.FindStringSubmatch(line); m != nil {
+			if strings.HasPrefix(m[1], "vm/") { // a backup server's, which is no file
+				return "backup/" + m[1], nil
+			}
+			return "backup/" + m[1][strings.LastIndex(m[1], "/")+1:], nil
+		}
+	}
+	return "", kvm.Errorf(kvm.ErrNotFound, "the log of %s names no archive", u.what())
+}
+
+// Restore puts what is in the backup in the place of the stopped VM's configuration and disks: UUID, MAC, description and
+// cloud-init come from it, snapshots are lost, disks that it does not have become unused ones. The VM stays stopped.
+//
+// kvm.ErrState: it runs. kvm.ErrBusy: it is locked. Each may be said at once or by the task. One that fails on the way leaves a VM
+// whose disks are not whole; the same request may be sent again then.
+func (c *Client) Restore(ctx context.Context, o kvm.Owned, archive kvm.OwnedBackup) (kvm.UPID, error) {
+	vm, err := target(o)
+	if err != nil {
+		return "", err
+	}
+	b := archive.Backup()
+	if b == nil {
+		return "", kvm.Errorf(kvm.ErrUnproved, "a backup whose ownership was not proved is not restored")
+	}
+	id, err := c.task(ctx, http.MethodPost, path("nodes", vm.Node, "qemu"), params{"vmid": strconv.Itoa(vm.VMID), "archive": b.Volume, "force": bit(true)})
+	return id, onVM(vm, "restoring "+b.Volume, err)
 }

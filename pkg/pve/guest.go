@@ -57,6 +57,7 @@ func (c *Client) SetCloudInit(ctx context.Context, o kvm.Owned, ci kvm.CloudInit
 	p := params{}
 	var gone []string
 	for _, f := range []struct{ key, value string }{
+		{"name", ci.Name},
 		{"ciuser", ci.User},
 		{"ipconfig0", ip},
 		{"nameserver", strings.Join(dns, " ")},
@@ -65,7 +66,7 @@ func (c *Client) SetCloudInit(ctx context.Context, o kvm.Owned, ci kvm.CloudInit
 	} {
 		if f.value != "" {
 			p[f.key] = f.value
-		} else if _, there := vm.Keys[f.key]; there {
+		} else if _, there := vm.Keys[f.key]; there && f.key != "name" {
 			gone = append(gone, f.key)
 		}
 	}

@@ -3,6 +3,7 @@ package pve
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -82,4 +83,44 @@ func (c *Client) DeleteSnapshot(ctx context.Context, o kvm.Owned, name string) (
 	}
 	id, err := c.task(ctx, http.MethodDelete, guest(vm, "snapshot", name), nil)
 	return id, onVM(vm, "deleting the snapshot "+name, err)
+}
+
+// SnapshotDisks are the disks in the snapshot, without CD drives: kvm.ErrNotFound when there is none of that name.
+func (c *Client) SnapshotDisks(ctx context.Context, o kvm.Owned, name string) ([]kvm.Disk, error) {
+	vm, err := target(o)
+	if err != nil {
+		return nil, err
+	}
+	if !snapshotName.MatchString(name) {
+		return nil, kvm.Errorf(kvm.ErrInvalid, "VM %d on %s: %.60q cannot be the name of a snapshot", vm.VMID, vm.Node, name)
+	}
+	what := "reading the snapshot " + name
+	var raw map[string]json.RawMessage
+	err = c.get(ctx, guest(vm, "snapshot", name, "config"), nil, &raw)
+	if says(err, "snapshot '"+name+"' does not exist") {
+		return nil, kvm.Errorf(kvm.ErrNotFound, "VM %d on %s has no snapshot %s", vm.VMID, vm.Node, name)
+	}
+	if err != nil {
+		return nil, onVM(vm, what, err)
+	}
+	then, err := decodeVM(vm.Node, vm.VMID, raw)
+	if err != nil {
+		return nil, onVM(vm, what, err)
+	}
+	return then.Disks, nil
+}
+
+// Rollback brings the stopped VM's disks and configuration back to the snapshot; its UUID, too, is the one of then. It stays
+// stopped. kvm.ErrNotFound: there is none of that name; kvm.ErrPermanent: the storage goes back to its newest alone. The task says
+// both. It needs VM.Snapshot or VM.Snapshot.Rollback.
+func (c *Client) Rollback(ctx context.Context, o kvm.Owned, name string) (kvm.UPID, error) {
+	vm, err := target(o)
+	if err != nil {
+		return "", err
+	}
+	if !snapshotName.MatchString(name) {
+		return "", kvm.Errorf(kvm.ErrInvalid, "VM %d on %s: %.60q cannot be the name of a snapshot", vm.VMID, vm.Node, name)
+	}
+	id, err := c.task(ctx, http.MethodPost, guest(vm, "snapshot", name, "rollback"), nil)
+	return id, onVM(vm, "rolling back to the snapshot "+name, err)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 )
@@ -12,6 +13,38 @@ import (
 // Running are the tasks of VM vmid that run on node, the oldest first. A clone is its template's task, and a backup of
 // several VMs nobody's: neither is among them. Without Sys.Audit on the node those of other users are missing.
 func (c *Client) Running(ctx context.Context, node string, vmid int) ([]kvm.Task, error) {
+	list, err := c.tasks(ctx, node, vmid, params{"source": "active"})
+	// One that has just ended stays among the active ones until Proxmox files it.
+	return listedTasks(slices.DeleteFunc(list, func(t listedTask) bool { return t.ended })).tasks(), err
+}
+
+// OwnTasksSince are the tasks of a type (vzdump, qmrestore, …) and VM on node that our user or token began at since, to the second, or
+// later, ended ones too, the oldest first.
+func (c *Client) OwnTasksSince(ctx context.Context, node string, vmid int, kind string, since time.Time) ([]kvm.Task, error) {
+	list, err := c.tasks(ctx, node, vmid, params{"source": "all", "typefilter": kind, "since": strconv.FormatInt(since.Unix(), 10), "limit": "500"})
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(list.tasks(), func(t kvm.Task) bool { return t.Type != kind || t.User != c.user || t.Started.Unix() < since.Unix() }), nil
+}
+
+type listedTask struct {
+	kvm.Task
+	ended bool
+}
+
+type listedTasks []listedTask
+
+func (l listedTasks) tasks() []kvm.Task {
+	var out []kvm.Task
+	for _, t := range l {
+		out = append(out, t.Task)
+	}
+	return out
+}
+
+// tasks are those of VM vmid on node that p chooses, the oldest first.
+func (c *Client) tasks(ctx context.Context, node string, vmid int, p params) (listedTasks, error) {
 	var rows []struct {
 		UPID    text    `json:"upid"`
 		Type    text    `json:"type"`
@@ -20,21 +53,18 @@ func (c *Client) Running(ctx context.Context, node string, vmid int) ([]kvm.Task
 		Ended   integer `json:"endtime"`
 		Status  text    `json:"status"`
 	}
-	p := params{"vmid": strconv.Itoa(vmid), "source": "active"}
+	p["vmid"] = strconv.Itoa(vmid)
 	if err := c.get(ctx, path("nodes", node, "tasks"), p, &rows); err != nil {
 		return nil, fmt.Errorf("the tasks of VM %d on %s: %w", vmid, node, err)
 	}
-	var out []kvm.Task
+	var out listedTasks
 	for _, r := range rows {
-		// One that has just ended stays among the active ones until Proxmox files it.
-		if r.Ended != 0 || r.Status != "" && r.Status != "RUNNING" {
-			continue
-		}
 		if _, err := parseUPID(string(r.UPID)); err != nil {
 			return nil, kvm.Errorf(kvm.ErrUnreachable, "the tasks of VM %d on %s: %w", vmid, node, err)
 		}
-		out = append(out, kvm.Task{UPID: kvm.UPID(r.UPID), Type: string(r.Type), User: string(r.User), Started: unix(r.Started)})
+		out = append(out, listedTask{kvm.Task{UPID: kvm.UPID(r.UPID), Type: string(r.Type), User: string(r.User), Started: unix(r.Started)},
+			r.Ended != 0 || r.Status != "" && r.Status != "RUNNING"})
 	}
-	slices.SortStableFunc(out, func(a, b kvm.Task) int { return a.Started.Compare(b.Started) })
+	slices.SortStableFunc(out, func(a, b listedTask) int { return a.Started.Compare(b.Started) })
 	return out, nil
 }

@@ -67,6 +67,9 @@ func Line(e event.Event, zone *time.Location) string {
 	case event.DNSChanged:
 		return said(stamp, e.Service, e.Action, DNSText(e))
 	case event.ServiceResult:
+		if e.Skipped != "" {
+			return fmt.Sprintf("%s   sid:%d [skipped] %s", stamp, e.Service, oneLine(e.Skipped))
+		}
 		if e.Message == "" {
 			return fmt.Sprintf("%s   sid:%d action:%s result:success", stamp, e.Service, e.Action)
 		}

@@ -183,6 +183,12 @@ func (s *Store) decide(service int64, w kvm.Wish, a asked) (kvm.Answer, update, 
 		u.setArgs = append(u.setArgs, w.Template)
 	case kvm.VerbResetPassword:
 		u.set += `, v.password_set = 0`
+	case kvm.VerbBackup:
+		u.set += `, v.backup_note = ?`
+		u.setArgs = append(u.setArgs, w.Note)
+	case kvm.VerbRestore, kvm.VerbRollback:
+		u.set += `, v.restore_from = ?`
+		u.setArgs = append(u.setArgs, w.From)
 	}
 	return answer, u, nil
 }

@@ -123,7 +123,11 @@ func (s *Store) newOrder() string {
 	if !s.notes() {
 		return orderAnew
 	}
-	return orderAnew + `, vm_cluster = '', template = 0, next_status = ''`
+	query := orderAnew + `, vm_cluster = '', template = 0, next_status = ''`
+	if s.has("puqProxmoxKVM_vm_info", "restore_from") {
+		query += `, own_snapshots = 0, backup_sent = NULL, restore_from = '', restore_failed = 0`
+	}
+	return query
 }
 
 // orderAnew makes a new order of a row whose VM is gone. The UUIDs of former VMs stay: what was once this service's is never

@@ -20,9 +20,13 @@ func (s *Store) Terminated(ctx context.Context, sv *kvm.Service, rest time.Durat
 	next := *sv
 	next.Row.Gone()
 	next.Row.MAC, next.Row.Cluster, next.Row.Template = "", "", 0
+	next.Row.BackupSent, next.Row.BackupMoment, next.Row.BackupDate, next.Row.BackupAfter = time.Time{}, time.Time{}, "", time.Time{}
 	note := fmt.Sprintf("%s VM %d terminated, addresses: %s", local.Format(logTime), sv.Row.VMID, addrs)
 	err := s.moveWith(ctx, &next, kvm.Remove, func(tx *sql.Tx) error {
 		if err := freeAll(ctx, tx, sv, rest); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE puqProxmoxKVM_vm_info SET vm_backup_schedule = NULL WHERE service_id = ?`, sv.ID); err != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, `UPDATE tblhosting SET domain = '', dedicatedip = '', assignedips = '',
@@ -78,10 +82,10 @@ func tombstone(ctx context.Context, tx *sql.Tx, service int64, vmid int, rest ti
 	return err
 }
 
-// GiveUp moves sv to to, where only an administrator can help, and writes one entry into WHMCS's activity log. Nothing is
+// GiveUp moves sv to to, since what (termination, restore, …) needs an administrator, and writes one entry into WHMCS's activity log. Nothing is
 // freed. The entry belongs to no client: it quotes Proxmox. local is the time in WHMCS's zone.
-func (s *Store) GiveUp(ctx context.Context, sv *kvm.Service, to kvm.Status, message string, local time.Time) error {
-	text := fmt.Sprintf("VM of service #%d: termination FAILED, an administrator must act. Error: %s", sv.ID, clean(message))
+func (s *Store) GiveUp(ctx context.Context, sv *kvm.Service, to kvm.Status, what, message string, local time.Time) error {
+	text := fmt.Sprintf("VM of service #%d: %s FAILED, an administrator must act. Error: %s", sv.ID, what, clean(message))
 	return s.moveWith(ctx, sv, to, func(tx *sql.Tx) error { return insertActivity(ctx, tx, 0, text, local) })
 }
 

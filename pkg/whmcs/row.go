@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 )
@@ -32,6 +33,9 @@ func writeRow(ctx context.Context, db execer, service int64, r *kvm.Row, to kvm.
 	return writeRowFor(ctx, db, service, r, to, "", others...)
 }
 
+// orNull is a time as a column has it that may be NULL.
+func orNull(t time.Time) sql.NullTime { return sql.NullTime{Time: t.UTC(), Valid: !t.IsZero()} }
+
 // errNoted: the note comes before the status that was to be stored; "" = it did, and is gone again.
 type errNoted struct{ note kvm.Status }
 
@@ -49,9 +53,11 @@ func writeRowFor(ctx context.Context, db execer, service int64, r *kvm.Row, to, 
 		args = append(args, o.joinArgs...)
 	}
 	query += ` SET v.vm_status = ?, v.vm_id = ?, v.server_id = ?, v.vm_node = ?, v.vm_uuid = ?, v.vm_uuids = ?, v.vm_net0_mac = ?,
-		v.vm_cluster = ?, v.template = ?, v.clone_sent = ?, v.migrate_target = ?, v.disk_slot = ?, v.password_set = ?, v.task_kind = ?, v.task_upid = ?`
+		v.vm_cluster = ?, v.template = ?, v.clone_sent = ?, v.migrate_target = ?, v.disk_slot = ?, v.password_set = ?, v.task_kind = ?, v.task_upid = ?,
+		v.own_snapshots = ?, v.restore_failed = ?, v.backup_sent = ?, v.backup_moment = ?, v.backup_date = ?, v.backup_after = ?`
 	args = append(args, string(to), r.VMID, r.ServerID, r.Node, r.UUID, string(uuids), r.MAC,
-		r.Cluster, r.Template, r.CloneSent, r.MigrateTarget, r.DiskSlot, r.PasswordSet, r.TaskKind, r.TaskUPID)
+		r.Cluster, r.Template, r.CloneSent, r.MigrateTarget, r.DiskSlot, r.PasswordSet, r.TaskKind, r.TaskUPID,
+		r.OwnSnapshots, r.RestoreFailed, orNull(r.BackupSent), orNull(r.BackupMoment), r.BackupDate, orNull(r.BackupAfter))
 	if to != r.Status {
 		query += `, v.status_since = UTC_TIMESTAMP(6), v.alerted = 0`
 	}

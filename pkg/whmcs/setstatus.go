@@ -13,6 +13,7 @@ import (
 // terminate keeps the open task, whose end it waits for, and drops what was noted. local is the time in WHMCS's zone.
 func (s *Store) SetStatus(ctx context.Context, sv *kvm.Service, to kvm.Status, local time.Time) error {
 	row := sv.Row
+	row.RestoreFailed = row.RestoreFailed && to != kvm.Ready
 	var others []beside
 	if to == kvm.Terminate {
 		others = []beside{{set: `v.next_status = ''`}}

@@ -1,0 +1,371 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/pipeline"
+)
+
+const taskVzdump = "vzdump"
+
+// BackupSlot is the kind of slot that counts a node's backups.
+const BackupSlot = taskVzdump
+
+const (
+	// backupSkew is by how much the clocks of Proxmox and of this host may differ, when a task is looked for by the time it began.
+	backupSkew = 2 * time.Minute
+	// backupRetry is the pause before a scheduled backup that failed is made again: one that fails late keeps a node busy for
+	// hours, and others wait for that.
+	backupRetry = time.Hour
+)
+
+// Backup is the table that makes a backup which somebody has asked for.
+func (l *Lifecycle) Backup() *pipeline.Pipeline {
+	return &pipeline.Pipeline{Name: "Backup", Action: "backup", Check: l.check, Steps: []pipeline.Step{
+		{From: kvm.MakeBackup, Title: "Create backup", To: kvm.Ready, Lasting: kvm.Ready, Do: l.row(l.backUp)},
+	}}
+}
+
+// ScheduledBackup is the table that makes the backup of a schedule's moment.
+func (l *Lifecycle) ScheduledBackup() *pipeline.Pipeline {
+	return &pipeline.Pipeline{Name: "ScheduledBackup", Action: "scheduled_backup", Check: l.check, Fail: l.scheduledFailed, Steps: []pipeline.Step{
+		{From: kvm.ScheduledBackup, Title: "Create backup", To: kvm.Ready, Lasting: kvm.Ready, Do: l.row(l.backUpScheduled)},
+	}}
+}
+
+// BeginScheduled takes up the moment m of the schedule of s, which is at ready and held: from here on it is in hand. began is
+// false where there is nothing to do, or it cannot start now: then it stays due, and why is what it waits on ("" = nothing).
+func (l *Lifecycle) BeginScheduled(ctx context.Context, s *kvm.Service, m kvm.Moment) (began bool, why string, err error) {
+	switch {
+	case !m.Time.After(s.Row.BackupMoment) && (s.Row.BackupAfter.IsZero() || l.Clock.Now().Before(s.Row.BackupAfter)):
+		return false, "", nil // another process was faster
+	case s.Problem != nil:
+		return false, "", s.Problem
+	case ended(s) != "":
+		return false, ended(s), nil
+	case s.Package.Backups == 0:
+		return false, "", l.passOver(ctx, s, m)
+	}
+	c, vm, err := l.look(ctx, s)
+	if err != nil {
+		return false, "", err
+	}
+	if lock := vm.VM().Lock; lock != "" {
+		return false, fmt.Sprintf("VM %d: locked by Proxmox (%s)", s.Row.VMID, lock), nil
+	}
+	if err := backupStorage(ctx, c, s, vm.VM().Node); err != nil {
+		if errors.Is(err, kvm.ErrBusy) {
+			return false, err.Error(), nil
+		}
+		return false, "", err
+	}
+	s.Row.BackupMoment, s.Row.BackupSent = m.Time, time.Time{}
+	if err := l.Store.Move(context.WithoutCancel(ctx), s, kvm.ScheduledBackup, nil); err != nil {
+		return false, "", err
+	}
+	return true, "", nil
+}
+
+// PassOver notes that the moment m of s's schedule needs no backup: the day has one.
+func (l *Lifecycle) PassOver(ctx context.Context, s *kvm.Service, m kvm.Moment) error {
+	return l.passOver(ctx, s, m)
+}
+
+func (l *Lifecycle) passOver(ctx context.Context, s *kvm.Service, m kvm.Moment) error {
+	s.Row.BackupMoment, s.Row.BackupAfter = m.Time, time.Time{}
+	return l.Store.Save(ctx, s)
+}
+
+// CheckBackup says whether a backup of s could be made now: the package has room for one more and the storage is there.
+func (l *Lifecycle) CheckBackup(ctx context.Context, s *kvm.Service) error {
+	c, vm, err := l.look(ctx, s)
+	if err != nil {
+		return err
+	}
+	if err := backupStorage(ctx, c, s, vm.VM().Node); err != nil {
+		return err
+	}
+	return l.backupQuota(ctx, c, s)
+}
+
+// backupStorage says whether the product's backup storage is there for node: kvm.ErrBusy = it is not active now.
+func backupStorage(ctx context.Context, c Cluster, s *kvm.Service, node string) error {
+	name := s.Package.BackupStorage
+	if name == "" {
+		return kvm.WithHint(kvm.Errorf(kvm.ErrInvalid, "product %d has no storage for backups", s.ProductID), "puqkvm product set %d backup_storage=NAME", s.ProductID)
+	}
+	list, err := c.BackupStorages(ctx, node)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(list, func(st kvm.Storage) bool { return st.Name == name })
+	switch {
+	case i < 0:
+		return kvm.WithHint(kvm.Errorf(kvm.ErrInvalid, "the storage %s of product %d takes no backups on %s, or is not there", name, s.ProductID, node), "puqkvm product check %d", s.ProductID)
+	case !list[i].Active:
+		return kvm.Errorf(kvm.ErrBusy, "the storage %s of %s, which is not active", name, node)
+	}
+	return nil
+}
+
+// backupQuota refuses when the package has room for no more backups.
+func (l *Lifecycle) backupQuota(ctx context.Context, c Cluster, s *kvm.Service) error {
+	own, err := l.ownBackups(ctx, c, s)
+	quota := s.Package.Backups
+	switch {
+	case err != nil:
+		return err
+	case quota == 0:
+		return kvm.WithHint(kvm.Errorf(kvm.ErrRefused, "the package of service %d has no backups", s.ID), "puqkvm product set %d backups=N", s.ProductID)
+	case len(own) >= quota:
+		return kvm.WithHint(kvm.Errorf(kvm.ErrRefused, "service %d has %d of %d backups", s.ID, len(own), quota), "puqkvm backup remove %d VOLID", s.ID)
+	}
+	return nil
+}
+
+// backUp makes a backup that somebody has asked for.
+func (l *Lifecycle) backUp(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
+	return l.makeBackup(ctx, s, s.Row.BackupNote, l.backupQuota)
+}
+
+// backUpScheduled makes the backup of the schedule's moment, for which the oldest goes. Its day has its backup then; one that
+// failed is made again later.
+func (l *Lifecycle) backUpScheduled(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
+	date := s.Row.BackupMoment.In(l.Zone).Format(time.DateOnly)
+	if s.Package.Backups == 0 && s.Row.TaskUPID == "" && s.Row.BackupSent.IsZero() {
+		return skip("skip — the package has no backups")
+	}
+	res, err := l.makeBackup(ctx, s, "Scheduled backup "+s.Row.BackupMoment.In(l.Zone).Format("2006-01-02 15:04"), l.makeRoom)
+	switch {
+	case err == nil && res.Wait == "":
+		s.Row.BackupDate, s.Row.BackupAfter = date, time.Time{}
+	case err != nil && kvm.Lasting(err):
+		s.Row.BackupAfter = l.Clock.Now().Add(backupRetry)
+	}
+	return res, err
+}
+
+// scheduledFailed moves the service back and tells the administrator.
+func (l *Lifecycle) scheduledFailed(ctx context.Context, s *kvm.Service, to kvm.Status, message string) error {
+	return l.Store.GiveUp(ctx, s, to, "scheduled backup", message, l.Clock.Now().In(l.Zone))
+}
+
+// makeBackup has Proxmox make one backup, and notes it in the journal. room makes sure that the package has room, when one of the
+// node's slots is ours. What fails for good is kvm.Lasting, and leaves no task behind.
+func (l *Lifecycle) makeBackup(ctx context.Context, s *kvm.Service, note string, room func(context.Context, Cluster, *kvm.Service) error) (pipeline.Result, error) {
+	c, vm, err := l.observe(ctx, s)
+	if err != nil {
+		return pipeline.Result{}, err
+	}
+	if vm, err = l.settled(ctx, c, s, vm, taskVzdump); err != nil {
+		return pipeline.Result{}, err
+	}
+	if s.Row.TaskUPID == "" && !s.Row.BackupSent.IsZero() {
+		if err := l.resolveBackup(ctx, c, s, vm); err != nil {
+			return pipeline.Result{}, err
+		}
+	}
+	if s.Row.TaskUPID == "" {
+		leave, err := l.slot(ctx, s, taskVzdump, vm.VM().Node, l.Settings.BackupsPerNode)
+		if err != nil {
+			return pipeline.Result{}, err
+		}
+		defer leave()
+		if res, err := l.sendBackup(ctx, c, s, note, room); err != nil || res.Wait != "" {
+			if s.Row.BackupSent.IsZero() { // no task of ours has the slot
+				err = l.freeSlot(ctx, s, err)
+			}
+			return res, err
+		}
+	}
+	return pipeline.Result{}, l.endBackup(ctx, c, s)
+}
+
+// sendBackup requests the backup from Proxmox. The VM is looked at anew: it may have waited for its turn for long.
+func (l *Lifecycle) sendBackup(ctx context.Context, c Cluster, s *kvm.Service, note string, room func(context.Context, Cluster, *kvm.Service) error) (pipeline.Result, error) {
+	_, vm, err := l.look(ctx, s)
+	if err != nil {
+		return pipeline.Result{}, err
+	}
+	if lock := vm.VM().Lock; lock != "" {
+		return pipeline.Result{Wait: fmt.Sprintf("VM %d: locked by Proxmox (%s)", s.Row.VMID, lock)}, nil
+	}
+	if err := backupStorage(ctx, c, s, vm.VM().Node); err != nil {
+		return pipeline.Result{}, err
+	}
+	if err := room(ctx, c, s); err != nil {
+		return pipeline.Result{}, err
+	}
+	s.Row.BackupSent = l.Clock.Now()
+	if err := l.Store.Save(ctx, s); err != nil {
+		return pipeline.Result{}, err
+	}
+	err = l.begin(ctx, s, taskVzdump, func(ctx context.Context) (kvm.UPID, error) { return c.Backup(ctx, vm, s.Package.BackupStorage, note) })
+	if err != nil && s.Row.TaskUPID == "" && !errors.Is(err, kvm.ErrUnknown) {
+		s.Row.BackupSent = time.Time{} // it was refused
+		if saveErr := l.Store.Save(context.WithoutCancel(ctx), s); saveErr != nil {
+			return pipeline.Result{}, saveErr
+		}
+	}
+	return pipeline.Result{}, err
+}
+
+// resolveBackup finds out what became of a backup that was requested and whose answer nobody has seen: its task is taken over, or
+// it was never begun.
+func (l *Lifecycle) resolveBackup(ctx context.Context, c Cluster, s *kvm.Service, vm kvm.Owned) error {
+	tasks, err := c.OwnTasksSince(ctx, vm.VM().Node, s.Row.VMID, taskVzdump, s.Row.BackupSent.Add(-backupSkew))
+	if err != nil {
+		return err
+	}
+	known, err := l.Store.Backups(ctx, s.ID)
+	if err != nil {
+		return err
+	}
+	for _, t := range slices.Backward(tasks) {
+		name, err := c.BackupMade(ctx, t.UPID)
+		if err != nil && !errors.Is(err, kvm.ErrNotFound) {
+			return err
+		}
+		if name != "" && slices.ContainsFunc(known, func(b kvm.Backup) bool { return b.Volume == b.Storage+":"+name }) {
+			continue // the one before
+		}
+		s.Row.TaskKind, s.Row.TaskUPID = taskVzdump, string(t.UPID)
+		return l.Store.Save(ctx, s)
+	}
+	if left := s.Row.BackupSent.Add(cloneDoubt).Sub(l.Clock.Now()); left > 0 && left <= cloneDoubt {
+		return kvm.Errorf(kvm.ErrBusy, "a backup that was requested and has not appeared yet")
+	}
+	s.Row.BackupSent = time.Time{}
+	return l.Store.Save(ctx, s)
+}
+
+// endBackup follows the backup's task, and notes what it has made. However the task ended, the archive decides: Proxmox gives it
+// its name when it is whole.
+func (l *Lifecycle) endBackup(ctx context.Context, c Cluster, s *kvm.Service) error {
+	id := kvm.UPID(s.Row.TaskUPID)
+	failed := l.follow(ctx, c, s, taskVzdump, l.Settings.Wait)
+	if s.Row.TaskUPID != "" {
+		return failed // it has not ended, or nobody knows
+	}
+	made, err := l.noteBackup(ctx, c, s, id)
+	if err != nil {
+		s.Row.TaskKind, s.Row.TaskUPID = taskVzdump, string(id) // to be looked at again
+		if saveErr := l.Store.Save(context.WithoutCancel(ctx), s); saveErr != nil {
+			return saveErr
+		}
+		return err
+	}
+	s.Row.BackupSent = time.Time{}
+	switch {
+	case made:
+		return nil
+	case failed == nil:
+		failed = fmt.Errorf("the task %s went well, but its archive is not there", id)
+	}
+	return kvm.Errorf(kvm.ErrPermanent, "backup of VM %d: %w", s.Row.VMID, failed)
+}
+
+// noteBackup puts what the task has made into the journal; made is false where it made nothing. Errors tell that it could not be
+// learned.
+func (l *Lifecycle) noteBackup(ctx context.Context, c Cluster, s *kvm.Service, id kvm.UPID) (made bool, err error) {
+	name, err := c.BackupMade(ctx, id)
+	if errors.Is(err, kvm.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	node := id.Node()
+	stores, err := c.BackupStorages(ctx, node)
+	if err != nil {
+		return false, err
+	}
+	// The product's storage first: which one the task was told only its own request knows, and the product may be another by now.
+	slices.SortStableFunc(stores, func(x, y kvm.Storage) int {
+		return rank(y.Name == s.Package.BackupStorage) - rank(x.Name == s.Package.BackupStorage)
+	})
+	for _, st := range stores {
+		if !st.Active {
+			if st.Name == s.Package.BackupStorage {
+				return false, kvm.Errorf(kvm.ErrBusy, "the storage %s of %s, which is not active", st.Name, node)
+			}
+			continue
+		}
+		list, err := c.Backups(ctx, node, st.Name, kvm.VolumeVMID(":"+name))
+		if err != nil {
+			return false, err
+		}
+		i := slices.IndexFunc(list, func(b kvm.Backup) bool { return b.Volume == st.Name+":"+name })
+		if i < 0 {
+			continue
+		}
+		b := list[i]
+		if err := c.Inside(ctx, &b); err != nil {
+			return false, err
+		}
+		if _, err := kvm.ProveBackup(&b, &s.Row); err != nil {
+			return false, nil
+		}
+		return true, l.Store.NoteBackup(ctx, s, b)
+	}
+	return false, nil
+}
+
+// makeRoom removes the oldest of the service's own backups until the package has room for one more. Protected ones stay.
+func (l *Lifecycle) makeRoom(ctx context.Context, c Cluster, s *kvm.Service) error {
+	own, err := l.ownBackups(ctx, c, s)
+	if err != nil {
+		return err
+	}
+	quota := s.Package.Backups
+	if quota == 0 {
+		return kvm.Errorf(kvm.ErrRefused, "the package of service %d has no backups", s.ID)
+	}
+	left := len(own)
+	for _, b := range own {
+		if left < quota {
+			break
+		}
+		if b.Protected {
+			continue
+		}
+		if err := l.deleteBackup(ctx, c, s, &b); err != nil {
+			return err
+		}
+		pipeline.Say(ctx, "oldest backup removed: %s", b.Volume)
+		left--
+	}
+	if left >= quota {
+		return kvm.WithHint(kvm.Errorf(kvm.ErrRefused, "service %d has %d of %d backups, and they are protected against removal", s.ID, left, quota),
+			"take the protection off one of them in Proxmox")
+	}
+	return nil
+}
+
+// deleteBackup proves b anew, removes it, and takes it out of the journal.
+func (l *Lifecycle) deleteBackup(ctx context.Context, c Cluster, s *kvm.Service, b *kvm.Backup) error {
+	err := c.Inside(ctx, b)
+	if errors.Is(err, kvm.ErrNotFound) {
+		return l.Store.ForgetBackup(ctx, s.ID, *b)
+	}
+	if err != nil {
+		return err
+	}
+	mine, err := kvm.ProveBackup(b, &s.Row)
+	if err != nil {
+		return err
+	}
+	err = l.begin(ctx, s, taskBackup, func(ctx context.Context) (kvm.UPID, error) { return c.DeleteBackup(ctx, mine) })
+	if err == nil {
+		err = l.follow(ctx, c, s, taskBackup, l.Settings.Wait)
+	}
+	if err != nil {
+		return fmt.Errorf("backup %s: %w", b.Volume, err)
+	}
+	return l.Store.ForgetBackup(ctx, s.ID, *b)
+}
