@@ -95,7 +95,7 @@ func (d *demo) setUp(ctx context.Context, dsn string) error {
 	if d.cluster, err = sim.ServeTLS("127.0.0.1:0"); err != nil {
 		return err
 	}
-	if d.api, err = apisim.Start("127.0.0.1:0", apisim.Options{Identifier: "demo", Secret: "demo-api-secret", Templates: []string{"puqProxmoxKVM VM is ready", "puqProxmoxKVM Reset password", welcomeTemplate}}); err != nil {
+	if d.api, err = apisim.Start("127.0.0.1:0", apisim.Options{Identifier: "demo", Secret: "demo-api-secret", Templates: []string{"puqProxmoxKVM VM is ready", "puqProxmoxKVM Reset password", "puqProxmoxKVM Backup restored", welcomeTemplate}}); err != nil {
 		return err
 	}
 	if d.env, err = surroundings(d.db.DSN, demoHash, d.api.URL(), "demo", "demo-api-secret"); err != nil {

@@ -33,6 +33,7 @@ import (
 //	sim lock|uuid|power|node|... ...   something happens in the cluster behind the program's back
 //	sim vm VMID NAME [key=value...]    a VM of 20 GiB that runs on pve1, as somebody else has made it; sim backup STORAGE VMID
 //	                                   one of its backups, sim gone VMID its end
+//	sim write VMID SLOT TEXT           the guest writes on a disk, which sim show VMID shows; sim full STORAGE yes|no
 //	pve METHOD PATH [key=value...]     an administrator's own call of Proxmox's API; ! where it is refused
 //	fault METHOD PATH STATUS REASON    every such request is refused; fault clear ends it
 //	fault METHOD PATH late DURATION    what it starts is seen running so long after its task has ended well
@@ -179,7 +180,7 @@ func (s *script) sql(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func (s *script) sim(ts *testscript.TestScript, neg bool, args []string) {
-	const usage = "sim lock VMID [LOCK] | uuid VMID UUID | power VMID running|stopped | node NODE up|down | config VMID KEY VALUE | deaf VMID | agent VMID | snapshot VMID NAME | remove VMID | quorum yes|no | vm VMID NAME [key=value...] | backup STORAGE VMID"
+	const usage = "sim lock VMID [LOCK] | uuid VMID UUID | power VMID running|stopped | node NODE up|down | config VMID KEY VALUE | deaf VMID | agent VMID | snapshot VMID NAME | remove VMID | quorum yes|no | vm VMID NAME [key=value...] | backup STORAGE VMID | write VMID SLOT TEXT | show VMID | full STORAGE yes|no"
 	want(ts, neg, args, 2, usage)
 	what, rest := args[0], append(args[1:], "")
 	switch what {
@@ -206,6 +207,13 @@ func (s *script) sim(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(s.w.sim.SetGuest(number(ts, rest[0]), &pvesim.Guest{}))
 	case "vm":
 		ts.Check(s.w.sim.AddVM(phpVM(number(ts, rest[0]), rest[1], rest[2:])))
+	case "write":
+		ts.Check(s.w.sim.WriteDisk(number(ts, rest[0]), rest[1], rest[2]))
+	case "full":
+		s.w.sim.SetStorageFull(rest[0], rest[1] == "yes")
+	case "show":
+		vm, _ := s.w.sim.VM(number(ts, rest[0]))
+		fmt.Fprintf(ts.Stdout(), "%s\n", vmInShort(vm))
 	case "backup":
 		volume, err := s.w.sim.AddBackup(rest[0], number(ts, rest[1]), s.w.clock.Now())
 		ts.Check(err)
@@ -213,6 +221,12 @@ func (s *script) sim(ts *testscript.TestScript, neg bool, args []string) {
 	default:
 		ts.Fatalf("usage: %s", usage)
 	}
+}
+
+// vmInShort is what sim show prints of a VM: power, cores, size of its system disk, onboot, and what is written on that disk.
+func vmInShort(vm pvesim.VMState) string {
+	disk := vm.Disks["scsi0"]
+	return fmt.Sprintf("%s cores=%s scsi0=%dG onboot=%s %s", vm.Power, vm.Config["cores"], disk.Size>>30, vm.Config["onboot"], disk.Contents)
 }
 
 // phpVM is a VM as the PHP module makes it, with options key=value as Proxmox has them.

@@ -72,10 +72,11 @@ func profile(path string) (stop func()) {
 }
 
 const (
-	testHash      = "puqkvm-test-cc-encryption-hash-0123456789abcdefghijklmnopqrstuvwx"
-	testAPISecret = "api-secret-of-the-tests"
-	readyTemplate = "puqProxmoxKVM VM is ready"
-	resetTemplate = "puqProxmoxKVM Reset password"
+	testHash         = "puqkvm-test-cc-encryption-hash-0123456789abcdefghijklmnopqrstuvwx"
+	testAPISecret    = "api-secret-of-the-tests"
+	readyTemplate    = "puqProxmoxKVM VM is ready"
+	resetTemplate    = "puqProxmoxKVM Reset password"
+	restoredTemplate = "puqProxmoxKVM Backup restored"
 )
 
 // world is a WHMCS with its database and API, and a simulated cluster, around the program.
@@ -149,7 +150,7 @@ func newWorld(t testing.TB, s scene) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.pve.Close() })
-	w.api, err = apisim.Start("127.0.0.1:0", apisim.Options{Identifier: "puqkvm", Secret: testAPISecret, Templates: []string{readyTemplate, resetTemplate, welcomeTemplate}, Departments: []string{"Support", "Network"},
+	w.api, err = apisim.Start("127.0.0.1:0", apisim.Options{Identifier: "puqkvm", Secret: testAPISecret, Templates: []string{readyTemplate, resetTemplate, restoredTemplate, welcomeTemplate}, Departments: []string{"Support", "Network"},
 		Trace: func(ctx context.Context, m apisim.Mail) error {
 			if m.ServiceID == 0 || w.traceless.Load() { // WHMCS keeps no copy of what it sends to its administrators
 				return nil
@@ -182,6 +183,7 @@ func newWorld(t testing.TB, s scene) *world {
 	w.db.AddProduct(whmcstest.Product{ID: 1})
 	w.db.AddEmailTemplate(whmcstest.EmailTemplate{Name: readyTemplate})
 	w.db.AddEmailTemplate(whmcstest.EmailTemplate{Name: resetTemplate})
+	w.db.AddEmailTemplate(whmcstest.EmailTemplate{Name: restoredTemplate})
 	w.ok("db", "migrate")
 	w.ok("settings", "set", "timezone", "Europe/Warsaw")
 	if s.bare {

@@ -170,7 +170,7 @@ func (f *Facts) in(phases ...kvm.Phase) bool {
 
 // pending says whether cron has something to do for it.
 func (f *Facts) pending() bool {
-	return f.Row != nil && !f.in(kvm.PhaseReady, kvm.PhaseRemove, kvm.PhaseErrorTerminate, kvm.PhaseUnknown)
+	return f.Row != nil && !f.in(kvm.PhaseReady, kvm.PhaseRemove, kvm.PhaseErrorTerminate, kvm.PhaseErrorRestore, kvm.PhaseUnknown)
 }
 
 // destroying says whether what goes on ends with the present VM.

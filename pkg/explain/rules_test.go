@@ -89,6 +89,10 @@ var cases = map[string][]struct {
 		{"mended meanwhile", at(kvm.ErrorTerminate), "cron does not try again", []string{"puqkvm terminate 5546"}},
 		{"gone meanwhile", at(kvm.ErrorTerminate, seen(kvm.WhoseAbsent, nil)), "cron does not try again", []string{"puqkvm terminate 5546"}},
 		{"not seen", at(kvm.ErrorTerminate, unseen(errAny)), "cron does not try again", []string{"puqkvm terminate 5546", "puqkvm vm forget 5546 --confirm FORGET"}}},
+	"error_restore": {
+		{"whole but for its disks", at(kvm.ErrorRestore), "its VM's disks are not whole", []string{"puqkvm backup list 5546", "puqkvm backup restore 5546 VOLID --confirm RESTORE", "puqkvm reinstall 5546 --confirm REINSTALL"}},
+		{"and locked", at(kvm.ErrorRestore, func(f *Facts) { f.VM.Lock = "create" }), "its VM's disks are not whole",
+			[]string{"qm unlock 100", "puqkvm backup list 5546", "puqkvm backup restore 5546 VOLID --confirm RESTORE", "puqkvm reinstall 5546 --confirm REINSTALL"}}},
 	"removed_but_active": {{"terminated here alone", at(kvm.Remove), "WHMCS has the service as Active", []string{"puqkvm create 5546"}}},
 	"removed": {
 		{"terminated", at(kvm.Remove, state("Terminated")), "what it held is free", nil},

@@ -7,6 +7,17 @@ import (
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 )
 
+// afterErrorRestore are the ways out. A lock that a restore has left is in the way of both.
+func afterErrorRestore(f *Facts) []Command {
+	out := []Command{f.puqkvm("backup list %d", f.Service),
+		f.puqkvm("backup restore %d VOLID --confirm RESTORE", f.Service).when("one of them is to take the VM's place"),
+		f.puqkvm("reinstall %d --confirm REINSTALL", f.Service).when("the VM is to be made anew")}
+	if f.VM.Lock != "" {
+		out = append([]Command{f.qm("unlock %d", f.Row.VMID).when("no task is at work on it")}, out...)
+	}
+	return out
+}
+
 // serviceRules need the database alone.
 func serviceRules() []Rule {
 	return []Rule{
@@ -73,6 +84,12 @@ func serviceRules() []Rule {
 				return "its terminate was refused for good, nothing is freed, and cron does not try again: " + orNothing(f.Row.Message)
 			},
 			Next: afterErrorTerminate},
+		{Name: "error_restore", Class: Admin,
+			When: func(f *Facts) bool { return f.in(kvm.PhaseErrorRestore) && !f.ended() },
+			Why: func(f *Facts) string {
+				return "a restore of it failed on the way: its VM's disks are not whole, and nothing is done until somebody chooses what becomes of it: " + orNothing(f.Row.Message)
+			},
+			Next: afterErrorRestore},
 		{Name: "removed_but_active", Class: Admin,
 			When: func(f *Facts) bool {
 				return f.in(kvm.PhaseRemove) && f.WHMCS != nil && (f.WHMCS.State == "Active" || f.WHMCS.State == "Suspended")
