@@ -104,7 +104,7 @@ func newBackupCreateCmd(a *app) *cobra.Command {
 queued; cron does it, one at a time on a node. Until it is done nothing else can be asked for, and what WHMCS asks for is noted.
 
 ` + queuedExits,
-		Example: "  puqkvm backup create 5546 --note \"before the update\"\n  puqkvm backup create 5546 --wait", Args: exactly("SID"),
+		Example: "  puqkvm backup create 5546 --note update\n  puqkvm backup create 5546 --wait", Args: exactly("SID"),
 		RunE: func(c *cobra.Command, args []string) error {
 			id, err := parseID("service", args[0])
 			if err != nil {

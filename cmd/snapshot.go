@@ -105,7 +105,7 @@ func newSnapshotCreateCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "create SID", Short: "Take a snapshot of the VM's disks",
 		Long:    "Take a snapshot of the VM's disks and configuration, unless the package has room for no more (snapshots of the product).\n\n" + snapshotExits,
-		Example: "  puqkvm snapshot create 5546 --description \"before the update\"", Args: exactly("SID"),
+		Example: "  puqkvm snapshot create 5546 --description update", Args: exactly("SID"),
 		RunE: func(c *cobra.Command, args []string) error {
 			id, err := parseID("service", args[0])
 			if err != nil {

@@ -166,16 +166,18 @@ func (s *store) ClaimTask(_ context.Context, name, owner string, now time.Time, 
 	return true, nil
 }
 
-func (s *store) FinishTask(ctx context.Context, name, _ string, now time.Time, result string) error {
+func (s *store) FinishTasks(ctx context.Context, _ string, ended ...kvm.TaskRun) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if err := s.failing("FinishTask", 0); err != nil {
+	if err := s.failing("FinishTasks", 0); err != nil {
 		return err
 	}
-	t := s.tasks[name]
-	t.Finished, t.Result = now, result
-	s.tasks[name] = t
+	for _, e := range ended {
+		t := s.tasks[e.Name]
+		t.Finished, t.Result = e.Finished, e.Result
+		s.tasks[e.Name] = t
+	}
 	return nil
 }
 

@@ -37,8 +37,8 @@ type Store interface {
 	TaskRuns(ctx context.Context) (map[string]kvm.TaskRun, error)
 	// ClaimTask stores now as the task's start where it is still due: false = another host has started it.
 	ClaimTask(ctx context.Context, name, owner string, now time.Time, interval time.Duration) (bool, error)
-	// FinishTask stores the task's end.
-	FinishTask(ctx context.Context, name, owner string, now time.Time, result string) error
+	// FinishTasks stores when tasks ended, and how.
+	FinishTasks(ctx context.Context, owner string, ended ...kvm.TaskRun) error
 }
 
 // Options choose what a tick runs.
@@ -72,13 +72,21 @@ func (c *Cron) Tick(ctx context.Context, o Options) error {
 	}
 	c.Sink.Emit(event.TickStarted{At: event.At{Time: began}})
 	var errs []error
+	var idle []kvm.TaskRun // stored together: a tick with nothing to do is what runs most
 	for _, t := range tasks {
 		if ctx.Err() != nil {
 			break
 		}
-		if err := c.run(ctx, t, last[t.Name], o); err != nil {
+		ended, err := c.run(ctx, t, last[t.Name], o)
+		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", t.Name, err))
 		}
+		if ended.Name != "" {
+			idle = append(idle, ended)
+		}
+	}
+	if len(idle) > 0 {
+		errs = append(errs, c.finish(ctx, idle...))
 	}
 	now := c.Clock.Now()
 	c.Sink.Emit(event.TickEnded{At: event.At{Time: now}, Took: now.Sub(began)})
@@ -105,19 +113,20 @@ func Due(started, now time.Time, interval time.Duration) bool {
 	return started.IsZero() || now.Truncate(time.Minute).Sub(started.Truncate(time.Minute)) >= interval
 }
 
-func (c *Cron) run(ctx context.Context, t Task, last kvm.TaskRun, o Options) error {
+// run runs a task that is due. idle is the end of one that had nothing to do, which is still to be stored; else it has no name.
+func (c *Cron) run(ctx context.Context, t Task, last kvm.TaskRun, o Options) (idle kvm.TaskRun, err error) {
 	began := c.Clock.Now()
 	interval := t.Interval
 	switch {
 	case o.Task != "" || o.Force:
 		interval = 0
 	case t.Interval == 0, !Due(last.Started, began, t.Interval):
-		return nil
+		return idle, nil
 	}
 	if !o.NoLock {
 		won, err := c.Store.ClaimTask(ctx, t.Name, c.Owner, began, interval)
 		if err != nil || !won {
-			return err
+			return idle, err
 		}
 	}
 	head := sync.OnceFunc(func() {
@@ -135,25 +144,25 @@ func (c *Cron) run(ctx context.Context, t Task, last kvm.TaskRun, o Options) err
 	}
 	now := c.Clock.Now()
 	at := event.At{Time: now}
-	finished := c.finish(ctx, t, now, report)
+	ended := kvm.TaskRun{Name: t.Name, Finished: now, Result: fmt.Sprintf("processed: %d, errors: %d", report.Processed, report.Errors)}
 	if t.Quiet && report.Processed+report.Errors == 0 {
-		return finished
+		return ended, nil
 	}
+	finished := c.finish(ctx, ended)
 	head()
 	c.Sink.Emit(event.TaskEnded{At: at, Task: t.Name, Took: now.Sub(began), Processed: report.Processed, Errors: report.Errors})
 	for _, r := range report.Results {
 		r.At = at
 		c.Sink.Emit(r)
 	}
-	return errors.Join(err, finished)
+	return idle, errors.Join(err, finished)
 }
 
-// finish stores the task's end.
-func (c *Cron) finish(ctx context.Context, t Task, now time.Time, report Report) error {
-	result := fmt.Sprintf("processed: %d, errors: %d", report.Processed, report.Errors)
+// finish stores the end of tasks.
+func (c *Cron) finish(ctx context.Context, ended ...kvm.TaskRun) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	return c.Store.FinishTask(ctx, t.Name, c.Owner, now, result)
+	return c.Store.FinishTasks(ctx, c.Owner, ended...)
 }
 
 func (c *Cron) guarded(ctx context.Context, t Task, sink event.Sink) (r Report, err error) {

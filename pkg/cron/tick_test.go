@@ -173,9 +173,9 @@ func TestOneBadTaskStopsNoOther(t *testing.T) {
 
 func TestStoreFailsAtEachCall(t *testing.T) {
 	for method, c := range map[string]struct{ ran, logged string }{
-		"TaskRuns":   {"[]", "[]"},
-		"ClaimTask":  {"[]", "[tick_started tick_ended]"},
-		"FinishTask": {"[walk sweep]", "[tick_started walk started walk ended: 1 processed, 0 errors sweep started sweep ended: 1 processed, 0 errors tick_ended]"},
+		"TaskRuns":    {"[]", "[]"},
+		"ClaimTask":   {"[]", "[tick_started tick_ended]"},
+		"FinishTasks": {"[walk sweep]", "[tick_started walk started walk ended: 1 processed, 0 errors sweep started sweep ended: 1 processed, 0 errors tick_ended]"},
 	} {
 		t.Run(method, func(t *testing.T) {
 			b := newBoard()
@@ -203,5 +203,49 @@ func TestTickAndASignal(t *testing.T) {
 	}
 	if !slices.Equal(b.ran, []string{"walk"}) || b.store.tasks["walk"].Finished.IsZero() || b.log.lines[len(b.log.lines)-1] != "tick_ended" {
 		t.Fatalf("ran %v, stored %+v, logged %v", b.ran, b.store.tasks["walk"], b.log.lines)
+	}
+}
+
+// TestQuietTask: a quiet task prints nothing unless it took something up, said something, or failed; that it ran is stored all the
+// same, with others that had nothing to do in one write.
+func TestQuietTask(t *testing.T) {
+	for name, c := range map[string]struct {
+		report  Report
+		err     error
+		says    bool
+		printed bool
+	}{
+		"nothing to do": {},
+		"took one up":   {report: Report{Processed: 1}, printed: true},
+		"met an error":  {report: Report{Errors: 1}, printed: true},
+		"failed":        {err: errGone, printed: true},
+		"says a thing":  {report: Report{Processed: 1}, says: true, printed: true},
+	} {
+		b := newBoard()
+		b.Tasks[0].Quiet, b.Tasks[1].Quiet = true, true
+		b.do["sweep"] = func() (Report, error) { return Report{}, nil }
+		run := b.Tasks[0].Run
+		b.do["walk"] = func() (Report, error) { return c.report, c.err }
+		b.Tasks[0].Run = func(ctx context.Context, sink event.Sink) (Report, error) {
+			if c.says {
+				sink.Emit(event.Said{Text: "hello"})
+			}
+			return run(ctx, sink)
+		}
+		if err := b.Tick(t.Context(), Options{}); !errors.Is(err, c.err) {
+			t.Errorf("%s: %v", name, err)
+		}
+		lines := strings.Join(b.log.lines, "\n")
+		if got := strings.Contains(lines, "walk started") && strings.Contains(lines, "walk ended"); got != c.printed || strings.Contains(lines, "sweep") {
+			t.Errorf("%s: logged\n%s", name, lines)
+		}
+		if c.says && strings.Index(lines, "walk started") > strings.Index(lines, "said") {
+			t.Errorf("%s: logged\n%s", name, lines)
+		}
+		for _, task := range []string{"walk", "sweep"} {
+			if b.store.tasks[task].Finished.IsZero() {
+				t.Errorf("%s: that %s ended is not stored", name, task)
+			}
+		}
 	}
 }

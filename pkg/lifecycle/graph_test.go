@@ -39,7 +39,7 @@ func declared(t *testing.T) []kvm.Status {
 }
 
 // settled are the statuses at which nothing is to be done.
-var settled = []kvm.Status{kvm.Ready, kvm.Remove, kvm.ErrorTerminate}
+var settled = []kvm.Status{kvm.Ready, kvm.Remove, kvm.ErrorTerminate, kvm.ErrorRestore}
 
 // graph is where a service can go from each status: by a row, one that fails included, and by a verb that is taken, or
 // noted and taken in place of ready.
@@ -58,6 +58,7 @@ func graph(t *testing.T) map[kvm.Status][]kvm.Status {
 			}
 		}
 	}
+	out[kvm.Ready] = append(out[kvm.Ready], kvm.ScheduledBackup) // by its schedule, which is no verb
 	for from := range out {
 		for _, v := range kvm.Verbs() {
 			if to := v.Status(); to != "" && kvm.Decide(v, from.Phase()) == kvm.Take {

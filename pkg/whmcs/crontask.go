@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
@@ -61,12 +62,21 @@ func (s *Store) ClaimTask(ctx context.Context, name, owner string, now time.Time
 	return n == 1, err
 }
 
-// FinishTask stores the end of a task that owner started. A later start by another is left alone.
-func (s *Store) FinishTask(ctx context.Context, name, owner string, now time.Time, result string) error {
-	_, err := s.db.ExecContext(ctx, `INSERT INTO puq_proxmox_kvm_cron_tasks (name, finished_at, result, owner) VALUES (?, ?, ?, ?)
-		ON DUPLICATE KEY UPDATE finished_at = VALUES(finished_at), result = VALUES(result)`, name, now.UTC(), result, owner)
+// FinishTasks stores when and how tasks ended that owner started. A later start by another is left alone.
+func (s *Store) FinishTasks(ctx context.Context, owner string, ended ...kvm.TaskRun) error {
+	if len(ended) == 0 {
+		return nil
+	}
+	var names []string
+	var args []any
+	for _, t := range ended {
+		names = append(names, t.Name)
+		args = append(args, t.Name, t.Finished.UTC(), t.Result, owner)
+	}
+	_, err := s.db.ExecContext(ctx, `INSERT INTO puq_proxmox_kvm_cron_tasks (name, finished_at, result, owner) VALUES `+
+		strings.TrimSuffix(strings.Repeat("(?, ?, ?, ?), ", len(ended)), ", ")+` ON DUPLICATE KEY UPDATE finished_at = VALUES(finished_at), result = VALUES(result)`, args...)
 	if err != nil && !notWon(err) {
-		return fmt.Errorf("finish the cron task %s: %w", name, err)
+		return fmt.Errorf("finish the cron task %s: %w", strings.Join(names, ", "), err)
 	}
 	return nil
 }

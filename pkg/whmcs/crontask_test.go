@@ -100,10 +100,10 @@ func TestTaskRuns(t *testing.T) {
 	if _, err := x.ClaimTask(t.Context(), "a", "me", at("03:00:01"), time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	if err := x.FinishTask(t.Context(), "a", "me", at("03:00:05"), "processed: 1, errors: 0"); err != nil {
+	if err := x.FinishTasks(t.Context(), "me", kvm.TaskRun{Name: "a", Finished: at("03:00:05"), Result: "processed: 1, errors: 0"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := x.FinishTask(t.Context(), "b", "me", at("03:00:06"), "processed: 0, errors: 0"); err != nil { // --no-lock
+	if err := x.FinishTasks(t.Context(), "me", kvm.TaskRun{Name: "b", Finished: at("03:00:06"), Result: "processed: 0, errors: 0"}); err != nil { // --no-lock
 		t.Fatal(err)
 	}
 	x.db.Exec("INSERT INTO puq_proxmox_kvm_cron_tasks (name) VALUES ('c')")
@@ -120,7 +120,7 @@ func TestTaskRuns(t *testing.T) {
 	if won, err := x.ClaimTask(t.Context(), "a", "another", at("03:01:00"), time.Minute); err != nil || !won {
 		t.Fatal(won, err)
 	}
-	if err := x.FinishTask(t.Context(), "a", "me", at("03:01:30"), "processed: 2, errors: 0"); err != nil {
+	if err := x.FinishTasks(t.Context(), "me", kvm.TaskRun{Name: "a", Finished: at("03:01:30"), Result: "processed: 2, errors: 0"}); err != nil {
 		t.Fatal(err)
 	}
 	if got := x.db.Text("SELECT CONCAT_WS(' ', owner, TIME(started_at), TIME(finished_at)) FROM puq_proxmox_kvm_cron_tasks WHERE name = 'a'"); got != "another 03:01:00.000000 03:01:30.000000" {
