@@ -48,8 +48,8 @@ func (w *world) crashTables() []dumped {
 // so is the claim: one whose end has passed holds nothing, and nobody clears it on a row that is settled.
 func (w *world) mine(tables []dumped, id int64) []string {
 	w.t.Helper()
-	chance := regexp.MustCompile(`^(id|date|.*_at|.*_since|until|password|next_try|attempts|trace_after|last_error|mail_key)$`)
-	moment := regexp.MustCompile(`notes=[0-9-]+ [0-9:]+`)
+	chance := regexp.MustCompile(`^(id|date|.*_at|.*_since|until|password|next_try|attempts|trace_after|last_error|mail_key|backup_moment|backup_date)$`)
+	moment := regexp.MustCompile(`notes=[0-9-]+ [0-9:]+|-\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d|puqkvm-\d{8}-\d{6}`)
 	var out []string
 	for _, t := range tables {
 		if t.mine == "" {
@@ -64,7 +64,7 @@ func (w *world) mine(tables []dumped, id int64) []string {
 					cells = append(cells, c+"="+row[i])
 				}
 			}
-			out = append(out, moment.ReplaceAllString(t.name+": "+strings.Join(cells, " | "), "notes=<when>"))
+			out = append(out, moment.ReplaceAllString(t.name+": "+strings.Join(cells, " | "), "<when>"))
 		}
 	}
 	return out
@@ -286,8 +286,10 @@ func (w *crashWorld) passwords(id int64, was identity) (wrong []string) {
 	switch {
 	case w.p.password && sent == 0:
 		wrong = append(wrong, "the guest got no password")
-	case w.p.password && shown == was.password:
+	case w.p.password && !w.p.kept && shown == was.password:
 		wrong = append(wrong, "the password is the former one")
+	case w.p.kept && shown != was.password:
+		wrong = append(wrong, fmt.Sprintf("WHMCS shows the password %s, and %s before", shown, was.password))
 	case !w.p.password && (sent > 0 || shown != was.password):
 		wrong = append(wrong, fmt.Sprintf("the guest was sent %d passwords; WHMCS shows %s, and %s before", sent, shown, was.password))
 	}
@@ -297,8 +299,9 @@ func (w *crashWorld) passwords(id int64, was identity) (wrong []string) {
 // vmLines is a VM with its volumes, its snapshots, its firewall, and the backups that bear its VMID, one line each.
 func (w *world) vmLines(vmid int) []string {
 	var out []string
+	when := regexp.MustCompile(`-\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d|puqkvm-\d{8}-\d{6}`)
 	for _, b := range w.sim.Backups(vmid) {
-		out = append(out, fmt.Sprintf("backup: %s, protected %v", b.ID, b.Protected))
+		out = append(out, fmt.Sprintf("backup: %s, protected %v", when.ReplaceAllString(b.ID, "<when>"), b.Protected))
 	}
 	vm, found := w.sim.VM(vmid)
 	if !found {
@@ -306,11 +309,11 @@ func (w *world) vmLines(vmid int) []string {
 	}
 	chance := regexp.MustCompile(`\$5\$\S+|ctime=\d+|(vmgenid|instance-id:) [0-9a-f-]+`)
 	for name := range vm.Snapshots {
-		out = append(out, "snapshot: "+name)
+		out = append(out, "snapshot: "+when.ReplaceAllString(name, "<when>"))
 	}
 	out = append(out, fmt.Sprintf("VM: node %s, %s, paused %v, lock %q, pool %q, pending %v, template %v", vm.Node, vm.Power, vm.Paused, vm.Lock, vm.Pool, vm.Pending, vm.Template))
 	for k, v := range vm.Config {
-		out = append(out, "config: "+k+" "+v)
+		out = append(out, "config: "+k+" "+when.ReplaceAllString(v, "<when>"))
 	}
 	for slot, d := range vm.Disks {
 		out = append(out, fmt.Sprintf("disk: %s %+v", slot, d))

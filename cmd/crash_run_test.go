@@ -35,6 +35,12 @@ type crashing struct {
 	skips int
 	// password: the guest gets one that WHMCS shows; else none is sent, and the one in WHMCS stays.
 	password bool
+	// kept: the password that the guest is given is the one that it had.
+	kept bool
+	// after is what follows the service's id in the order; nil = nothing.
+	after func(w *world, id int64) []string
+	// repeats: the order may be given again, or refused, when its work is done, and the service is settled also before.
+	repeats bool
 	// gone: there is no VM at the end.
 	gone bool
 	// holds says what of the work is not as it must be, also where nothing was disturbed; nil = nothing more than end sees.
@@ -160,7 +166,11 @@ type work struct {
 
 // commands are what does the service's work: the order, and ticks.
 func (w *crashWorld) commands(id int64) []work {
-	list := []work{{w.p.order[0], append(slices.Clone(w.p.order), strconv.FormatInt(id, 10))}, {"cron", []string{"cron", "--force"}}}
+	order := append(slices.Clone(w.p.order), strconv.FormatInt(id, 10))
+	if w.p.after != nil {
+		order = append(order, w.p.after(w.world, id)...)
+	}
+	list := []work{{w.p.order[0], order}, {"cron", []string{"cron", "--force"}}}
 	if w.p.ticks > 1 {
 		list = append(list, work{laterTick, []string{"cron", "--force"}})
 	}
@@ -171,7 +181,7 @@ func (w *crashWorld) commands(id int64) []work {
 func (w *crashWorld) again(id int64, args []string) (wrong []string) {
 	w.t.Helper()
 	out, errs, code := w.run(args...)
-	if code == exitDone || code == exitQueued || code == exitRefused && w.status(id) != kvm.Ready {
+	if code == exitDone || code == exitQueued || code == exitRefused && (w.status(id) != kvm.Ready || w.p.repeats) {
 		return nil
 	}
 	return []string{fmt.Sprintf("the order, given again: exit %d\n%s%s", code, out, errs)}
@@ -282,7 +292,7 @@ func (w *crashWorld) crash(c crash) (res crashResult) {
 		early("after the second trouble")
 		mailed = mailed || mail.Load()
 	}
-	for ; res.ticks < settleLimit && !w.done(id); res.ticks++ {
+	for ; res.ticks < settleLimit && (!w.done(id) || w.p.repeats && res.ticks < 2); res.ticks++ {
 		if res.ticks > 0 {
 			w.minute()
 		}

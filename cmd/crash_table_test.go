@@ -29,6 +29,15 @@ func crashTable() []*crashing {
 			holds: (*world).restarted, sampled: true},
 		{name: "ResetPasswordByAgent", prepare: everyDeployRow, service: (*world).answering, order: []string{"reset-password"}, ticks: 1, settled: kvm.Ready, mails: 1, password: true,
 			holds: (*world).told, sampled: true},
+		{name: "Backup", prepare: everyBackup, service: (*world).deployed, order: []string{"backup", "create"}, ticks: 1, settled: kvm.Ready, holds: (*world).backedUpOnce, sampled: true},
+		{name: "ScheduledBackup", prepare: everyBackup, service: (*world).due, order: []string{"backup", "schedule", "show"}, ticks: 1, settled: kvm.Ready, repeats: true,
+			holds: (*world).rotated, sampled: true},
+		{name: "Restore", prepare: everyChange, service: (*world).restorable, order: []string{"backup", "restore"}, after: (*world).firstVolume, ticks: 1, settled: kvm.Ready, mails: 1,
+			password: true, kept: true, holds: (*world).back, sampled: true},
+		{name: "Rollback", prepare: everyChange, service: (*world).revertible, order: []string{"snapshot", "rollback"}, after: (*world).theSnapshot, ticks: 1, settled: kvm.Ready,
+			password: true, kept: true, skips: 3, holds: (*world).back, sampled: true},
+		{name: "Snapshot", prepare: everyBackup, service: (*world).deployed, order: []string{"snapshot", "create"}, ticks: 1, settled: kvm.Ready, repeats: true, holds: (*world).oneSnapshot, sampled: true},
+		{name: "OldSnapshots", prepare: everySnapshot, service: (*world).old, order: []string{"snapshot", "list"}, ticks: 1, settled: kvm.Ready, repeats: true, holds: (*world).noSnapshot, sampled: true},
 	}
 }
 

@@ -198,4 +198,3 @@ func TestScheduledEnds(t *testing.T) {
 		t.Errorf("nothing is due: %+v %q", report, lines)
 	}
 }
-

@@ -65,8 +65,9 @@ type Row struct {
 	// RestoreFailed: the last restore has failed, and nothing has mended the VM since.
 	RestoreFailed bool
 	BackupNote    string // what a backup that was asked for is for, as it was asked for
-	// BackupSent is when the present backup, or may have been, requested from Proxmox; zero = it was not.
-	BackupSent time.Time
+	// BackupSent says that the present backup was, or may have been, requested from Proxmox: the last backup task of ours before
+	// that, NoTask where there was none; "" = it was not.
+	BackupSent string
 	// BackupMoment is the last moment of the schedule that was taken up, BackupDate the local date (2026-04-10) of the last one
 	// whose backup was made, BackupAfter when one that failed is tried again; zero = at its next moment.
 	BackupMoment time.Time
@@ -78,6 +79,9 @@ type Row struct {
 	Message string // why the last run stopped, "" = it did not
 	Owner   string // the claim under which this was read; every write names it
 }
+
+// NoTask stands in Row.BackupSent for no task.
+const NoTask = "none"
 
 // HasUUID says whether uuid is one that this service's VM has or had.
 func (r *Row) HasUUID(uuid string) bool {

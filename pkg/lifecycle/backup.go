@@ -16,13 +16,9 @@ const taskVzdump = "vzdump"
 // BackupSlot is the kind of slot that counts a node's backups.
 const BackupSlot = taskVzdump
 
-const (
-	// backupSkew is by how much the clocks of Proxmox and of this host may differ, when a task is looked for by the time it began.
-	backupSkew = 2 * time.Minute
-	// backupRetry is the pause before a scheduled backup that failed is made again: one that fails late keeps a node busy for
-	// hours, and others wait for that.
-	backupRetry = time.Hour
-)
+// backupRetry is the pause before a scheduled backup that failed is made again: one that fails late keeps a node busy for hours,
+// and others wait for that.
+const backupRetry = time.Hour
 
 // Backup is the table that makes a backup which somebody has asked for.
 func (l *Lifecycle) Backup() *pipeline.Pipeline {
@@ -64,7 +60,7 @@ func (l *Lifecycle) BeginScheduled(ctx context.Context, s *kvm.Service, m kvm.Mo
 		}
 		return false, "", err
 	}
-	s.Row.BackupMoment, s.Row.BackupSent = m.Time, time.Time{}
+	s.Row.BackupMoment, s.Row.BackupSent = m.Time, ""
 	if err := l.Store.Move(context.WithoutCancel(ctx), s, kvm.ScheduledBackup, nil); err != nil {
 		return false, "", err
 	}
@@ -137,7 +133,7 @@ func (l *Lifecycle) backUp(ctx context.Context, s *kvm.Service) (pipeline.Result
 // failed is made again later.
 func (l *Lifecycle) backUpScheduled(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
 	date := s.Row.BackupMoment.In(l.Zone).Format(time.DateOnly)
-	if s.Package.Backups == 0 && s.Row.TaskUPID == "" && s.Row.BackupSent.IsZero() {
+	if s.Package.Backups == 0 && s.Row.TaskUPID == "" && s.Row.BackupSent == "" {
 		return skip("skip — the package has no backups")
 	}
 	res, err := l.makeBackup(ctx, s, "Scheduled backup "+s.Row.BackupMoment.In(l.Zone).Format("2006-01-02 15:04"), l.makeRoom)
@@ -165,7 +161,7 @@ func (l *Lifecycle) makeBackup(ctx context.Context, s *kvm.Service, note string,
 	if vm, err = l.settled(ctx, c, s, vm, taskVzdump); err != nil {
 		return pipeline.Result{}, err
 	}
-	if s.Row.TaskUPID == "" && !s.Row.BackupSent.IsZero() {
+	if s.Row.TaskUPID == "" && s.Row.BackupSent != "" {
 		if err := l.resolveBackup(ctx, c, s, vm); err != nil {
 			return pipeline.Result{}, err
 		}
@@ -177,13 +173,17 @@ func (l *Lifecycle) makeBackup(ctx context.Context, s *kvm.Service, note string,
 		}
 		defer leave()
 		if res, err := l.sendBackup(ctx, c, s, note, room); err != nil || res.Wait != "" {
-			if s.Row.BackupSent.IsZero() { // no task of ours has the slot
+			if s.Row.BackupSent == "" { // no task of ours has the slot
 				err = l.freeSlot(ctx, s, err)
 			}
 			return res, err
 		}
 	}
-	return pipeline.Result{}, l.endBackup(ctx, c, s)
+	err = l.endBackup(ctx, c, s)
+	if s.Row.TaskUPID == "" {
+		err = l.freeSlot(ctx, s, err)
+	}
+	return pipeline.Result{}, err
 }
 
 // sendBackup requests the backup from Proxmox. The VM is looked at anew: it may have waited for its turn for long.
@@ -201,13 +201,17 @@ func (l *Lifecycle) sendBackup(ctx context.Context, c Cluster, s *kvm.Service, n
 	if err := room(ctx, c, s); err != nil {
 		return pipeline.Result{}, err
 	}
-	s.Row.BackupSent = l.Clock.Now()
+	tasks, err := c.OwnTasks(ctx, vm.VM().Node, s.Row.VMID, taskVzdump)
+	if err != nil {
+		return pipeline.Result{}, err
+	}
+	s.Row.BackupSent = lastTask(tasks)
 	if err := l.Store.Save(ctx, s); err != nil {
 		return pipeline.Result{}, err
 	}
 	err = l.begin(ctx, s, taskVzdump, func(ctx context.Context) (kvm.UPID, error) { return c.Backup(ctx, vm, s.Package.BackupStorage, note) })
 	if err != nil && s.Row.TaskUPID == "" && !errors.Is(err, kvm.ErrUnknown) {
-		s.Row.BackupSent = time.Time{} // it was refused
+		s.Row.BackupSent = "" // it was refused
 		if saveErr := l.Store.Save(context.WithoutCancel(ctx), s); saveErr != nil {
 			return pipeline.Result{}, saveErr
 		}
@@ -216,32 +220,34 @@ func (l *Lifecycle) sendBackup(ctx context.Context, c Cluster, s *kvm.Service, n
 }
 
 // resolveBackup finds out what became of a backup that was requested and whose answer nobody has seen: its task is taken over, or
-// it was never begun.
+// it was never begun. The request may still wait for its turn within Proxmox: it is given the time to appear.
 func (l *Lifecycle) resolveBackup(ctx context.Context, c Cluster, s *kvm.Service, vm kvm.Owned) error {
-	tasks, err := c.OwnTasksSince(ctx, vm.VM().Node, s.Row.VMID, taskVzdump, s.Row.BackupSent.Add(-backupSkew))
-	if err != nil {
-		return err
-	}
-	known, err := l.Store.Backups(ctx, s.ID)
-	if err != nil {
-		return err
-	}
-	for _, t := range slices.Backward(tasks) {
-		name, err := c.BackupMade(ctx, t.UPID)
-		if err != nil && !errors.Is(err, kvm.ErrNotFound) {
+	for try := range 2 {
+		tasks, err := c.OwnTasks(ctx, vm.VM().Node, s.Row.VMID, taskVzdump)
+		if err != nil {
 			return err
 		}
-		if name != "" && slices.ContainsFunc(known, func(b kvm.Backup) bool { return b.Volume == b.Storage+":"+name }) {
-			continue // the one before
+		if last := lastTask(tasks); last != s.Row.BackupSent && last != kvm.NoTask {
+			s.Row.TaskKind, s.Row.TaskUPID = taskVzdump, last
+			break
 		}
-		s.Row.TaskKind, s.Row.TaskUPID = taskVzdump, string(t.UPID)
-		return l.Store.Save(ctx, s)
+		if try > 0 {
+			s.Row.BackupSent = ""
+			break
+		}
+		if err := pipeline.Waiting(ctx, func() error { return l.Clock.Sleep(ctx, cloneDoubt) }); err != nil {
+			return err
+		}
 	}
-	if left := s.Row.BackupSent.Add(cloneDoubt).Sub(l.Clock.Now()); left > 0 && left <= cloneDoubt {
-		return kvm.Errorf(kvm.ErrBusy, "a backup that was requested and has not appeared yet")
-	}
-	s.Row.BackupSent = time.Time{}
 	return l.Store.Save(ctx, s)
+}
+
+// lastTask is the last of tasks, kvm.NoTask where there is none.
+func lastTask(tasks []kvm.Task) string {
+	if len(tasks) == 0 {
+		return kvm.NoTask
+	}
+	return string(tasks[len(tasks)-1].UPID)
 }
 
 // endBackup follows the backup's task, and notes what it has made. However the task ended, the archive decides: Proxmox gives it
@@ -260,7 +266,7 @@ func (l *Lifecycle) endBackup(ctx context.Context, c Cluster, s *kvm.Service) er
 		}
 		return err
 	}
-	s.Row.BackupSent = time.Time{}
+	s.Row.BackupSent = ""
 	switch {
 	case made:
 		return nil

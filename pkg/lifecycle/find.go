@@ -143,7 +143,7 @@ func (l *Lifecycle) settle(ctx context.Context, c Cluster, s *kvm.Service) error
 			s.Row.TaskKind, s.Row.TaskUPID = kind, id
 			return errors.Join(noteErr, l.Store.Save(context.WithoutCancel(ctx), s))
 		}
-		s.Row.BackupSent = time.Time{}
+		s.Row.BackupSent = ""
 	}
 	if errors.Is(err, kvm.ErrTaskFailed) || errors.Is(err, kvm.ErrUnknown) || errors.Is(err, kvm.ErrChanged) {
 		return nil

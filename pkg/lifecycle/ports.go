@@ -168,8 +168,8 @@ type (
 		Backup(ctx context.Context, vm kvm.Owned, storage, note string) (kvm.UPID, error)
 		// BackupMade is the name that the backup task's volume has on its storage, by its log: kvm.ErrNotFound when that names none.
 		BackupMade(ctx context.Context, id kvm.UPID) (name string, err error)
-		// OwnTasksSince are the tasks of a type and VM on node that were begun by us at since or later, ended ones too, the oldest first.
-		OwnTasksSince(ctx context.Context, node string, vmid int, kind string, since time.Time) ([]kvm.Task, error)
+		// OwnTasks are the last tasks of a type and VM on node that we have begun, ended ones too, the oldest first.
+		OwnTasks(ctx context.Context, node string, vmid int, kind string) ([]kvm.Task, error)
 		// Restore puts what is in the backup in the place of the stopped VM's configuration and disks.
 		Restore(ctx context.Context, vm kvm.Owned, b kvm.OwnedBackup) (kvm.UPID, error)
 		// CreateSnapshot takes one of disks and configuration.

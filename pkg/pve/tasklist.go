@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 )
@@ -18,14 +17,14 @@ func (c *Client) Running(ctx context.Context, node string, vmid int) ([]kvm.Task
 	return listedTasks(slices.DeleteFunc(list, func(t listedTask) bool { return t.ended })).tasks(), err
 }
 
-// OwnTasksSince are the tasks of a type (vzdump, qmrestore, …) and VM on node that our user or token began at since, to the second, or
-// later, ended ones too, the oldest first.
-func (c *Client) OwnTasksSince(ctx context.Context, node string, vmid int, kind string, since time.Time) ([]kvm.Task, error) {
-	list, err := c.tasks(ctx, node, vmid, params{"source": "all", "typefilter": kind, "since": strconv.FormatInt(since.Unix(), 10), "limit": "500"})
+// OwnTasks are the last tasks of a type (vzdump, qmrestore, …) and VM on node that our user or token began, ended ones too, the oldest
+// first.
+func (c *Client) OwnTasks(ctx context.Context, node string, vmid int, kind string) ([]kvm.Task, error) {
+	list, err := c.tasks(ctx, node, vmid, params{"source": "all", "typefilter": kind, "limit": "50"})
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(list.tasks(), func(t kvm.Task) bool { return t.Type != kind || t.User != c.user || t.Started.Unix() < since.Unix() }), nil
+	return slices.DeleteFunc(list.tasks(), func(t kvm.Task) bool { return t.Type != kind || t.User != c.user }), nil
 }
 
 type listedTask struct {

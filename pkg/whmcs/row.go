@@ -57,7 +57,7 @@ func writeRowFor(ctx context.Context, db execer, service int64, r *kvm.Row, to, 
 		v.own_snapshots = ?, v.restore_failed = ?, v.backup_sent = ?, v.backup_moment = ?, v.backup_date = ?, v.backup_after = ?`
 	args = append(args, string(to), r.VMID, r.ServerID, r.Node, r.UUID, string(uuids), r.MAC,
 		r.Cluster, r.Template, r.CloneSent, r.MigrateTarget, r.DiskSlot, r.PasswordSet, r.TaskKind, r.TaskUPID,
-		r.OwnSnapshots, r.RestoreFailed, orNull(r.BackupSent), orNull(r.BackupMoment), r.BackupDate, orNull(r.BackupAfter))
+		r.OwnSnapshots, r.RestoreFailed, r.BackupSent, orNull(r.BackupMoment), r.BackupDate, orNull(r.BackupAfter))
 	if to != r.Status {
 		query += `, v.status_since = UTC_TIMESTAMP(6), v.alerted = 0`
 	}

@@ -80,14 +80,14 @@ func (s *Store) scanService(row interface{ Scan(...any) error }) (*kvm.Service, 
 	var hosting, product int64
 	var servertype, reverse string
 	var settings, uuids, sshKey sql.NullString
-	var since, sent, moment, after sql.NullTime
+	var since, moment, after sql.NullTime
 	r := &sv.Row
 	err := row.Scan(&sv.ID, &hosting, &sv.ClientID, &sv.ProductID, &sv.ServerID, &sv.State, &sv.Domain, &sv.Username,
 		&product, &servertype, &settings,
 		&r.VMID, &r.Name, &r.Status, &since, &r.ServerID, &r.Node, &r.UUID, &uuids,
 		&r.MAC, &r.Cluster, &r.Template, &r.Noted, &r.Legacy, &r.CloneSent, &r.MigrateTarget, &r.DiskSlot, &r.PasswordSet, &r.Suspended, &r.TaskKind, &r.TaskUPID,
 		&r.Message, &r.Owner, &reverse,
-		&r.OwnSnapshots, &r.From, &r.RestoreFailed, &r.BackupNote, &sent, &moment, &r.BackupDate, &after, &sshKey)
+		&r.OwnSnapshots, &r.From, &r.RestoreFailed, &r.BackupNote, &r.BackupSent, &moment, &r.BackupDate, &after, &sshKey)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -95,7 +95,7 @@ func (s *Store) scanService(row interface{ Scan(...any) error }) (*kvm.Service, 
 		r.ServerID = sv.ServerID
 	}
 	r.Since, sv.Reverse = since.Time, reverseNames(reverse)
-	r.BackupSent, r.BackupMoment, r.BackupAfter = sent.Time, moment.Time, after.Time
+	r.BackupMoment, r.BackupAfter = moment.Time, after.Time
 	sv.SSHKeys = strings.TrimSpace(strings.ReplaceAll(sshKey.String, "\r\n", "\n"))
 	if uuids.String != "" && uuids.String != "null" {
 		if err := json.Unmarshal([]byte(uuids.String), &r.UUIDs); err != nil {
