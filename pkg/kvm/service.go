@@ -26,6 +26,8 @@ type Service struct {
 	// Reverse are the names that addresses shall have in place of the VM's (vm_rev_dns); it may name addresses that the service
 	// has no more.
 	Reverse map[netip.Addr]string
+	// Firewall is what the client has made of its VM's firewall: the wish that Proxmox is made equal to.
+	Firewall ClientFirewall
 
 	// Problem is what is wrong with the rows of WHMCS that the service needs (a missing product, a nonsense setting). No
 	// row of a pipeline runs while it is set; nil = nothing.

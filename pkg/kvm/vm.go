@@ -187,9 +187,9 @@ type IPConfig struct {
 // FirewallState is a VM's firewall as it was read.
 type FirewallState struct {
 	Options Firewall
-	Digest  string
+	Digest  string              // of the options
 	IPSets  map[string][]string // name -> entries
-	Rules   int                 // how many rules there are
+	Rules   RuleList
 }
 
 // Mark is the ownership mark that the clone request carries as description: the installation and the service.

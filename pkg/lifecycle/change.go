@@ -55,7 +55,7 @@ func (l *Lifecycle) updateAddresses(ctx context.Context, s *kvm.Service) (pipeli
 	if err != nil {
 		return pipeline.Result{}, err
 	}
-	if _, err := l.configureFirewall(ctx, s); err != nil {
+	if _, err := l.makeFirewall(ctx, s, false); err != nil {
 		return pipeline.Result{}, err
 	}
 	if dns.Note != "" && dns.Note != noZone && dns.Note != noChange {
@@ -74,27 +74,6 @@ func holds(s *kvm.Service, v4, v6 int) bool {
 		}
 	}
 	return v4 == 0 && v6 == 0
-}
-
-// reapplyFirewall says nothing of a firewall that was right already. With DHCP nothing is managed, but the set of the
-// addresses that the VM had before would keep it from using any other.
-func (l *Lifecycle) reapplyFirewall(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
-	if s.Package.Network.DHCP() {
-		c, vm, err := l.observe(ctx, s)
-		if err != nil {
-			return pipeline.Result{}, err
-		}
-		have, err := c.Firewall(ctx, vm, true)
-		if _, exists := have.IPSets[ipSet]; err != nil || !exists {
-			return pipeline.Result{Note: "skip — DHCP"}, err
-		}
-		return pipeline.Result{}, c.DeleteIPSet(context.WithoutCancel(ctx), vm, ipSet)
-	}
-	res, err := l.configureFirewall(ctx, s)
-	if res.Note == noChange {
-		res.Note = ""
-	}
-	return res, err
 }
 
 // changeCPURAM is setCPURAM for a VM that has been given to its customer: whether it starts with its node stays.

@@ -212,6 +212,27 @@ func (c fusedCluster) DeleteIPSet(ctx context.Context, vm kvm.Owned, name string
 	return c.f.do("DeleteIPSet", func() error { return c.Cluster.DeleteIPSet(ctx, vm, name) })
 }
 
-func (c fusedCluster) ClearRules(ctx context.Context, vm kvm.Owned, n int) error {
-	return c.f.do("ClearRules", func() error { return c.Cluster.ClearRules(ctx, vm, n) })
+func (s fusedStore) SetClientFirewall(ctx context.Context, sv *kvm.Service, f kvm.ClientFirewall) error {
+	return s.f.do("SetClientFirewall", func() error { return s.Store.SetClientFirewall(ctx, sv, f) })
+}
+
+func (c fusedCluster) Rules(ctx context.Context, vm kvm.Owned) (list kvm.RuleList, err error) {
+	err = c.f.do("Rules", func() error { list, err = c.Cluster.Rules(ctx, vm); return err })
+	return list, err
+}
+
+func (c fusedCluster) AddRule(ctx context.Context, vm kvm.Owned, r kvm.Rule, digest string) error {
+	return c.f.do("AddRule", func() error { return c.Cluster.AddRule(ctx, vm, r, digest) })
+}
+
+func (c fusedCluster) MoveRule(ctx context.Context, vm kvm.Owned, from, to int, digest string) error {
+	return c.f.do("MoveRule", func() error { return c.Cluster.MoveRule(ctx, vm, from, to, digest) })
+}
+
+func (c fusedCluster) RemoveRule(ctx context.Context, vm kvm.Owned, pos int, digest string) error {
+	return c.f.do("RemoveRule", func() error { return c.Cluster.RemoveRule(ctx, vm, pos, digest) })
+}
+
+func (c fusedCluster) SetPolicies(ctx context.Context, vm kvm.Owned, in, out, digest string) error {
+	return c.f.do("SetPolicies", func() error { return c.Cluster.SetPolicies(ctx, vm, in, out, digest) })
 }

@@ -54,6 +54,8 @@ type Store interface {
 	NoteDNS(ctx context.Context, service int64, records []kvm.DNSRecord) error
 	// DNSDone notes that what was due is set, and that what was to go is gone, but for failed.
 	DNSDone(ctx context.Context, service int64, failed []kvm.DNSRecord) error
+	// SetClientFirewall stores what the client has made of its VM's firewall.
+	SetClientFirewall(ctx context.Context, s *kvm.Service, f kvm.ClientFirewall) error
 }
 
 // What the rows need of Proxmox. One value stands for one cluster; it is safe for concurrent use. Every method sends its
@@ -191,7 +193,15 @@ type (
 		// SetIPSet makes the set if it is missing and makes its entries exactly addrs; have are its present entries.
 		SetIPSet(ctx context.Context, vm kvm.Owned, name string, exists bool, have []string, addrs []netip.Addr) error
 		DeleteIPSet(ctx context.Context, vm kvm.Owned, name string) error
-		// ClearRules deletes all n rules.
-		ClearRules(ctx context.Context, vm kvm.Owned, n int) error
+		// Rules are the rules with their digest, which the changes of them carry: ErrChanged when they have changed since.
+		Rules(ctx context.Context, vm kvm.Owned) (kvm.RuleList, error)
+		// AddRule makes a rule with our mark, the first of the list.
+		AddRule(ctx context.Context, vm kvm.Owned, r kvm.Rule, digest string) error
+		// MoveRule moves the rule at from to where its position is to.
+		MoveRule(ctx context.Context, vm kvm.Owned, from, to int, digest string) error
+		// RemoveRule deletes the rule at pos.
+		RemoveRule(ctx context.Context, vm kvm.Owned, pos int, digest string) error
+		// SetPolicies sets the policies that are not "", and no other option; the digest is the options'.
+		SetPolicies(ctx context.Context, vm kvm.Owned, in, out, digest string) error
 	}
 )

@@ -12,8 +12,8 @@ import (
 )
 
 // Firewall reads the VM's firewall: options with Proxmox's defaults for what is not set, the sets with their entries (a
-// nomatch entry has a "!" in front), and the number of rules. Options.AntiSpoof stays false: it is no option. With options
-// false they are not read.
+// nomatch entry has a "!" in front), and the rules. Options.AntiSpoof stays false: it is no option. With options false they
+// are not read.
 func (c *Client) Firewall(ctx context.Context, o kvm.Owned, options bool) (kvm.FirewallState, error) {
 	var st kvm.FirewallState
 	vm, err := target(o)
@@ -40,11 +40,9 @@ func (c *Client) Firewall(ctx context.Context, o kvm.Owned, options bool) (kvm.F
 			return fail(err)
 		}
 	}
-	rules, err := c.rules(ctx, vm)
-	if err != nil {
+	if st.Rules, err = c.rules(ctx, vm); err != nil {
 		return fail(err)
 	}
-	st.Rules = len(rules)
 	return st, nil
 }
 
@@ -233,42 +231,4 @@ func (c *Client) DeleteIPSet(ctx context.Context, o kvm.Owned, name string) erro
 		return nil
 	}
 	return onVM(vm, "deleting the IPSet "+name, err)
-}
-
-type rule struct {
-	Pos    integer `json:"pos"`
-	Digest text    `json:"digest"`
-}
-
-func (c *Client) rules(ctx context.Context, vm *kvm.VM) ([]rule, error) {
-	var rules []rule
-	err := c.get(ctx, guest(vm, "firewall", "rules"), nil, &rules)
-	return rules, err
-}
-
-// ClearRules deletes all n rules, from the last to the first, each with the digest of a fresh list: rules that somebody
-// adds meanwhile shift the positions, and then the call ends with kvm.ErrChanged or leaves them.
-func (c *Client) ClearRules(ctx context.Context, o kvm.Owned, n int) error {
-	vm, err := target(o)
-	if err != nil {
-		return err
-	}
-	for range n {
-		rules, err := c.rules(ctx, vm)
-		if err != nil {
-			return onVM(vm, "reading the firewall's rules", err)
-		}
-		if len(rules) == 0 {
-			return nil
-		}
-		last := rules[len(rules)-1]
-		p := params{}
-		if last.Digest != "" {
-			p["digest"] = string(last.Digest)
-		}
-		if err := c.do(ctx, http.MethodDelete, guest(vm, "firewall", "rules", int(last.Pos)), p); err != nil {
-			return onVM(vm, "deleting a firewall rule", err)
-		}
-	}
-	return nil
 }

@@ -21,10 +21,11 @@ func TestFirewall(t *testing.T) {
 		"GET " + fw + "/ipset/ipfilter-net0": {`[{"cidr":"192.0.2.50","comment":"x"},{"cidr":"2001:db8::/64"},
 			{"cidr":"198.51.100.0/24","nomatch":1}]`},
 		"GET " + fw + "/ipset/empty": {`[]`},
-		"GET " + fw + "/rules":       {`[{"pos":0},{"pos":1}]`},
+		"GET " + fw + "/rules":       {`[{"pos":1,"type":"group","action":"web","digest":"e"},{"pos":0,"type":"in","action":"DROP","enable":"1","digest":"e"}]`},
 	}.serve(t)
 	got, err := client.Firewall(t.Context(), o, true)
-	want := kvm.FirewallState{Digest: "d", Rules: 2,
+	want := kvm.FirewallState{Digest: "d",
+		Rules:   kvm.RuleList{Digest: "e", Rules: []kvm.Rule{{Direction: "in", Action: "DROP", Enabled: true}, {Position: 1, Direction: "group", Action: "web"}}},
 		Options: kvm.Firewall{Enable: true, PolicyIn: "ACCEPT", PolicyOut: "ACCEPT", LogIn: "nolog", LogOut: "info", NDP: true, MACFilter: true},
 		IPSets:  map[string][]string{"ipfilter-net0": {"192.0.2.50", "2001:db8::/64", "!198.51.100.0/24"}, "empty": {}}}
 	if d := cmp.Diff(want, got); err != nil || d != "" {
@@ -120,23 +121,65 @@ func TestDeleteIPSet(t *testing.T) {
 	}
 }
 
-func TestClearRules(t *testing.T) {
+// TestRules: what a rule says is read whole, whoever made it and however its numbers are written.
+func TestRules(t *testing.T) {
 	o := owned(t, testConfig)
-	s, client := script{
-		"GET " + fw + "/rules":      {`[{"pos":0,"digest":"a"},{"pos":1,"digest":"a"}]`, `[{"pos":"0","digest":"b"}]`, `[]`},
-		"DELETE " + fw + "/rules/1": {"null"}, "DELETE " + fw + "/rules/0": {"null"},
-	}.serve(t)
-	if err := client.ClearRules(t.Context(), o, 3); err != nil {
-		t.Fatal(err)
+	_, client := script{"GET " + fw + "/rules": {`[{"pos":"1","type":"in","action":"ACCEPT","enable":"1","proto":"icmp","icmp-type":"echo-request","log":"info",
+		"comment":"puqkvm: ping, please","digest":"d"},
+		{"pos":0,"type":"in","macro":"HTTPS","action":"ACCEPT","enable":0,"source":"+dc/office","dest":"192.0.2.1","sport":"1000:2000","dport":"443","iface":"net0",
+		"comment":"by hand","ipversion":4,"digest":"d","errors":{"source":"no such ipset"}}]`}}.serve(t)
+	got, err := client.Rules(t.Context(), o)
+	want := kvm.RuleList{Digest: "d", Rules: []kvm.Rule{
+		{Direction: "in", Macro: "HTTPS", Action: "ACCEPT", Source: "+dc/office", Dest: "192.0.2.1", SPort: "1000:2000", DPort: "443", Iface: "net0", Comment: "by hand"},
+		{Position: 1, Direction: "in", Action: "ACCEPT", Proto: "icmp", ICMPType: "echo-request", Log: "info", Comment: "ping, please", Enabled: true, Own: true},
+	}}
+	if d := cmp.Diff(want, got); err != nil || d != "" {
+		t.Errorf("%v\n%s", err, d)
 	}
-	want := []string{"GET " + fw + "/rules", "DELETE " + fw + "/rules/1?digest=a", "GET " + fw + "/rules", "DELETE " + fw + "/rules/0?digest=b", "GET " + fw + "/rules"}
-	if d := cmp.Diff(want, s.requests()); d != "" {
-		t.Error(d)
+	_, client = script{"GET " + fw + "/rules": {`[{"pos":0},{"pos":2}]`}}.serve(t)
+	if got, err := client.Rules(t.Context(), o); !errors.Is(err, kvm.ErrUnreachable) || got.Rules != nil {
+		t.Errorf("a list with a gap: %+v, %v", got, err)
 	}
-	_, client = script{
-		"GET " + fw + "/rules": {`[{"pos":0,"digest":"a"}]`}, "DELETE " + fw + "/rules/0": {"500 detected modified configuration - file changed by other user? Try again."},
-	}.serve(t)
-	if err := client.ClearRules(t.Context(), o, 1); !errors.Is(err, kvm.ErrChanged) {
-		t.Error(err)
+}
+
+// TestRuleCalls: what is sent, and always with the digest of what it was decided by.
+func TestRuleCalls(t *testing.T) {
+	o := owned(t, testConfig)
+	const stale = "500 detected modified configuration - file changed by other user? Try again."
+	rule := kvm.Rule{Position: 7, Direction: "in", Action: "ACCEPT", Proto: "tcp", Source: "192.0.2.0/24", DPort: "80,443", Comment: "web", Enabled: true, Own: true}
+	for _, c := range []struct {
+		name string
+		sent string // "" = nothing
+		call func(client *Client) error
+	}{
+		{"add", "POST " + fw + "/rules action=ACCEPT&comment=puqkvm%3A+web&digest=d&dport=80%2C443&enable=1&proto=tcp&source=192.0.2.0%2F24&type=in",
+			func(c *Client) error { return c.AddRule(t.Context(), o, rule, "d") }},
+		{"add to an empty list", "POST " + fw + "/rules action=DROP&comment=puqkvm&enable=0&type=out",
+			func(c *Client) error {
+				return c.AddRule(t.Context(), o, kvm.Rule{Direction: "out", Action: "DROP"}, "")
+			}},
+		{"up", "PUT " + fw + "/rules/5 digest=d&moveto=2", func(c *Client) error { return c.MoveRule(t.Context(), o, 5, 2, "d") }},
+		{"down by one", "PUT " + fw + "/rules/2 digest=d&moveto=4", func(c *Client) error { return c.MoveRule(t.Context(), o, 2, 3, "d") }},
+		{"to where it is", "", func(c *Client) error { return c.MoveRule(t.Context(), o, 2, 2, "d") }},
+		{"remove", "DELETE " + fw + "/rules/3?digest=d", func(c *Client) error { return c.RemoveRule(t.Context(), o, 3, "d") }},
+		{"both policies", "PUT " + fw + "/options digest=d&policy_in=DROP&policy_out=REJECT", func(c *Client) error { return c.SetPolicies(t.Context(), o, "DROP", "REJECT", "d") }},
+		{"one policy", "PUT " + fw + "/options digest=d&policy_out=REJECT", func(c *Client) error { return c.SetPolicies(t.Context(), o, "", "REJECT", "d") }},
+		{"no policy", "", func(c *Client) error { return c.SetPolicies(t.Context(), o, "", "", "d") }},
+	} {
+		method, where, _ := strings.Cut(c.sent, " ")
+		where, _, _ = strings.Cut(where, " ")
+		where, _, _ = strings.Cut(where, "?")
+		answers := script{}
+		if c.sent != "" {
+			answers[method+" "+where] = []string{"null", stale}
+		}
+		s, client := answers.serve(t)
+		err := c.call(client)
+		if got := strings.Join(s.requests(), "; "); err != nil || got != c.sent {
+			t.Errorf("%s: %v\ngot  %s\nwant %s", c.name, err, got, c.sent)
+		}
+		if err := c.call(client); c.sent != "" && !errors.Is(err, kvm.ErrChanged) {
+			t.Errorf("%s, overtaken: %v", c.name, err)
+		}
 	}
 }

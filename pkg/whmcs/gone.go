@@ -36,7 +36,7 @@ func (s *Store) Terminated(ctx context.Context, sv *kvm.Service, rest time.Durat
 		return insertActivity(ctx, tx, sv.ClientID, fmt.Sprintf("VM of service #%d terminated successfully: VM %d, addresses: %s", sv.ID, sv.Row.VMID, addrs), local)
 	})
 	if err == nil {
-		next.Addrs, next.Leaving, next.Reverse = nil, nil, nil
+		next.Addrs, next.Leaving, next.Reverse, next.Firewall = nil, nil, nil, kvm.ClientFirewall{}
 		*sv = next
 	}
 	return err
@@ -53,14 +53,14 @@ func addressTexts(sv *kvm.Service) string {
 	return strings.Join(list, ", ")
 }
 
-// freeAll gives back what a VM that is gone has held: addresses with the names that were chosen for them, slots, and its VMID,
-// which rests. Mails about it that have
-// not been tried are given up: they would name nothing any more.
+// freeAll gives back what a VM that is gone has held: addresses with the names that were chosen for them, what its client made
+// of its firewall, slots, and its VMID, which rests. Mails about it that have not been tried are given up: they would name
+// nothing any more.
 func freeAll(ctx context.Context, tx *sql.Tx, sv *kvm.Service, rest time.Duration) error {
 	for _, query := range []string{
 		`DELETE FROM puq_proxmox_kvm_addresses WHERE service_id = ? AND state IN ('claimed', 'leaving')`,
 		`DELETE FROM puq_proxmox_kvm_slots WHERE service_id = ?`,
-		`UPDATE puqProxmoxKVM_vm_info SET vm_rev_dns = NULL WHERE service_id = ?`,
+		`UPDATE puqProxmoxKVM_vm_info SET vm_rev_dns = NULL, firewall = NULL WHERE service_id = ?`,
 		`UPDATE puq_proxmox_kvm_outbox SET state = 'failed', last_error = 'the VM that it is about is gone' WHERE service_id = ? AND action = 'SendEmail' AND state = 'pending'`,
 	} {
 		if _, err := tx.ExecContext(ctx, query, sv.ID); err != nil {
@@ -124,7 +124,7 @@ func (s *Store) Requeue(ctx context.Context, sv *kvm.Service, rest time.Duration
 			return fmt.Errorf("order service %d anew: %w", sv.ID, err)
 		}
 		row := kvm.Row{VMID: next.Row.VMID, Name: next.Row.Name, Status: kvm.Creation, ServerID: next.Row.ServerID, UUIDs: sv.Row.UUIDs, Suspended: sv.Row.Suspended}
-		next.Row, next.Addrs, next.Leaving, next.Reverse, next.Seen = row, nil, nil, nil, nil
+		next.Row, next.Addrs, next.Leaving, next.Reverse, next.Firewall, next.Seen = row, nil, nil, nil, kvm.ClientFirewall{}, nil
 		*sv = next
 		return nil
 	}

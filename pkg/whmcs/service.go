@@ -19,7 +19,7 @@ const serviceColumns = `v.service_id, COALESCE(h.id, 0), COALESCE(h.userid, 0), 
 	COALESCE(p.id, 0), COALESCE(p.servertype, ''), ps.settings,
 	COALESCE(v.vm_id, 0), COALESCE(v.vm_name, ''), COALESCE(v.vm_status, ''), v.status_since, v.server_id, v.vm_node, v.vm_uuid, v.vm_uuids,
 	COALESCE(v.vm_net0_mac, ''), v.vm_cluster, v.template, SUBSTRING_INDEX(v.next_status, ',', 1), v.queued_at IS NULL, v.clone_sent <> 0 OR v.queued_at IS NULL, v.migrate_target, v.disk_slot, v.password_set <> 0, v.suspended <> 0, v.task_kind, v.task_upid,
-	COALESCE(v.message, ''), COALESCE(v.claim_owner, ''), COALESCE(v.vm_rev_dns, ''),
+	COALESCE(v.message, ''), COALESCE(v.claim_owner, ''), COALESCE(v.vm_rev_dns, ''), v.firewall,
 	v.own_snapshots, v.restore_from, v.restore_failed <> 0, v.backup_note, v.backup_sent, v.backup_moment, v.backup_date, v.backup_after,
 	(SELECT cv.value FROM tblcustomfields cf JOIN tblcustomfieldsvalues cv ON cv.fieldid = cf.id AND cv.relid = h.id
 		WHERE cf.type = 'product' AND cf.relid = h.packageid AND (cf.fieldname = 'SSH Key' OR cf.fieldname LIKE 'SSH Key|%') ORDER BY cv.id DESC LIMIT 1)`
@@ -79,14 +79,14 @@ func (s *Store) scanService(row interface{ Scan(...any) error }) (*kvm.Service, 
 	var sv kvm.Service
 	var hosting, product int64
 	var servertype, reverse string
-	var settings, uuids, sshKey sql.NullString
+	var settings, uuids, firewall, sshKey sql.NullString
 	var since, moment, after sql.NullTime
 	r := &sv.Row
 	err := row.Scan(&sv.ID, &hosting, &sv.ClientID, &sv.ProductID, &sv.ServerID, &sv.State, &sv.Domain, &sv.Username,
 		&product, &servertype, &settings,
 		&r.VMID, &r.Name, &r.Status, &since, &r.ServerID, &r.Node, &r.UUID, &uuids,
 		&r.MAC, &r.Cluster, &r.Template, &r.Noted, &r.Legacy, &r.CloneSent, &r.MigrateTarget, &r.DiskSlot, &r.PasswordSet, &r.Suspended, &r.TaskKind, &r.TaskUPID,
-		&r.Message, &r.Owner, &reverse,
+		&r.Message, &r.Owner, &reverse, &firewall,
 		&r.OwnSnapshots, &r.From, &r.RestoreFailed, &r.BackupNote, &r.BackupSent, &moment, &r.BackupDate, &after, &sshKey)
 	if err != nil {
 		return nil, nil, err
@@ -113,6 +113,10 @@ func (s *Store) scanService(row interface{ Scan(...any) error }) (*kvm.Service, 
 			"give the service a product of this module in WHMCS, or puqkvm settings set whmcs.module")
 	case r.VMID <= 0 && r.Status != kvm.Remove:
 		sv.Problem = kvm.Errorf(kvm.ErrInvalid, "service %d: puqProxmoxKVM_vm_info.vm_id is not set", sv.ID)
+	}
+	if sv.Firewall, err = kvm.ParseClientFirewall([]byte(firewall.String)); err != nil && sv.Problem == nil {
+		sv.Problem = kvm.WithHint(kvm.Errorf(kvm.ErrInvalid, "service %d: puqProxmoxKVM_vm_info.firewall: %w", sv.ID, err),
+			"mend that document; set to NULL it forgets the rules that the client has made")
 	}
 	return &sv, []byte(settings.String), nil
 }
