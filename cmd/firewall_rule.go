@@ -17,8 +17,8 @@ func newFirewallAddCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "add SID --action ACTION --direction in|out", Short: "Add a firewall rule",
 		Long: fmt.Sprintf(`Add a firewall rule for the client of a VM: the first one, unless --position says where in firewall show it shall stand. Of the
-rules the first that a packet fits decides. In Proxmox its comment begins with "puqkvm", by which it is known; who changes it
-there takes that off, or it is put right again. A VM has at most %d such rules.
+rules the first that a packet fits decides. In Proxmox its comment begins with "puqkvm", by which it is known; what somebody
+changes of it there is put right again. A VM has at most %d such rules.
 
 `, kvm.MaxRules) + firewallExits,
 		Example: "  puqkvm firewall rule add 5546 --direction in --action ACCEPT --proto tcp --dport 22 --source 192.0.2.0/24 --comment ssh\n" +

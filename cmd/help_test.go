@@ -135,6 +135,11 @@ func TestJSON(t *testing.T) {
 		"puqkvm simulate":              {{"--speed=-1"}},
 		"puqkvm demo":                  {{}},
 		"puqkvm no such command ":      {{}},
+		"puqkvm firewall show":         {{"5546"}, {"9"}, {"x"}},
+		"puqkvm firewall policy":       {{"5546", "--in=DROP"}, {"5546", "--out=x"}, {"5546"}, {"9", "--in=DROP"}},
+		"puqkvm firewall rule add":     {{"5546", "--direction=in", "--action=ACCEPT"}, {"5546", "--direction=in", "--action=ACCEPT"}, {"5546", "--direction=in", "--action=x"}, {"5546"}},
+		"puqkvm firewall rule move":    {{"5546", "0", "0"}, {"5546", "0", "9"}, {"5546", "x", "0"}, {"5546"}},
+		"puqkvm firewall rule remove":  {{"5546", "0"}, {"5546", "0"}, {"5546", "0", "--digest=x"}, {"9", "0"}},
 	}
 	for path := range leaves(newRootCmd(&app{})) {
 		if runs[path] == nil {

@@ -42,7 +42,7 @@ func (r Rule) Same(other Rule) bool {
 // String is r in one line.
 func (r Rule) String() string {
 	parts := []string{r.Direction, r.Action}
-	for _, f := range [][2]string{{"", r.Macro}, {"", r.Proto}, {"from ", r.Source}, {"port ", r.SPort}, {"to ", r.Dest}, {"port ", r.DPort},
+	for _, f := range [][2]string{{"", r.Macro}, {"", r.Proto}, {"from ", r.Source}, {"sport ", r.SPort}, {"to ", r.Dest}, {"dport ", r.DPort},
 		{"type ", r.ICMPType}, {"on ", r.Iface}} {
 		if f[1] != "" {
 			parts = append(parts, f[0]+f[1])

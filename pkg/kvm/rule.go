@@ -182,9 +182,9 @@ func ruleAddress(item string) (canonical string, addr netip.Addr, problem string
 		a, err := netip.ParseAddr(strings.TrimSpace(text))
 		return a, err == nil && a.Zone() == "" && !a.Is4In6()
 	}
-	if first, last, isRange := strings.Cut(item, "-"); isRange {
-		a, okA := plain(first)
-		b, okB := plain(last)
+	first, last, isRange := strings.Cut(item, "-")
+	a, okA := plain(first)
+	if b, okB := plain(last); isRange && (okA || okB) {
 		switch {
 		case !okA || !okB:
 			return "", a, quote(item) + " is no range of addresses like 192.0.2.10-192.0.2.20"
@@ -206,7 +206,7 @@ func ruleAddress(item string) (canonical string, addr netip.Addr, problem string
 		}
 		return p.String(), p.Addr(), ""
 	}
-	if a, ok := plain(item); ok {
+	if okA && !isRange {
 		return a.String(), a, ""
 	}
 	return "", addr, quote(item) + " is no address like 192.0.2.10, CIDR like 192.0.2.0/24, or range like 192.0.2.10-192.0.2.20"

@@ -49,6 +49,23 @@
 // it, the firewall no longer lets it pass, and the last row gives it back, or lets it rest where no anti-spoofing keeps the
 // guest from using it.
 //
+// # The client's firewall
+//
+// Proxmox removes a VM's firewall with the VM, so what the client has made of it (policies, rules) is stored on the row, and
+// the stored document is the wish: whoever comes by, a command, a reinstall, a change of package, makes Proxmox equal to it.
+// The rules are known there by a mark in their comment. A new VM has them alone; on one that was given to its customer the
+// rules and sets of an administrator stay, and only the order of ours among themselves is the wish's.
+//
+// A command stores the wish first and sends it then. Killed in between, what was asked for stands in the row, and the next
+// who comes does it; the other way round that one would take back what Proxmox has done already. What Proxmox refuses is taken
+// back at once. A killed command leaves no trace but these two lists, and each step from one to the other is decided by them
+// alone ([nextRuleStep]), so none is done twice.
+//
+// Every step carries the digest of the list that it was decided by. Who names a rule by its position is refused when the list
+// is another by then, also where it was ourselves who have just put it right.
+//
+// With DHCP nothing of it is managed. The wish stays, and is made so when a change of package ends that.
+//
 // # Why
 //
 //   - What may not be repeated blindly (clone, add disk, migrate) is sent with a context that a signal does not end: its

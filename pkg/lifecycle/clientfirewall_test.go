@@ -1,0 +1,522 @@
+package lifecycle_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/event"
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/lifecycle"
+	"github.com/puqkvm/puqkvm/pkg/pipeline"
+	"github.com/puqkvm/puqkvm/pkg/pve/pvesim"
+)
+
+const (
+	rulesPath   = "/nodes/{node}/qemu/{vmid}/firewall/rules"
+	rulePath    = "/nodes/{node}/qemu/{vmid}/firewall/rules/{pos}"
+	optionsPath = "/nodes/{node}/qemu/{vmid}/firewall/options"
+)
+
+// atOnce walks a table that begins and ends where the service is, as a command does.
+func (p *process) atOnce(id int64, table *pipeline.Pipeline) outcome {
+	return p.walk(id, func(*kvm.Service) *pipeline.Pipeline { return table })
+}
+
+// tick walks the service as cron does.
+func (p *process) tick(id int64) outcome {
+	return p.walk(id, func(s *kvm.Service) *pipeline.Pipeline {
+		all := p.life.Pipelines()
+		i := slices.IndexFunc(all, func(t *pipeline.Pipeline) bool { return slices.Contains(t.Statuses(), s.Row.Status) })
+		if i < 0 {
+			p.w.t.Fatalf("service %d is at %s, where cron does nothing", id, s.Row.Status)
+		}
+		return all[i]
+	})
+}
+
+func (p *process) walk(id int64, table func(*kvm.Service) *pipeline.Pipeline) outcome {
+	w := p.w
+	w.t.Helper()
+	w.clock.Advance(61 * time.Second)
+	if won, err := w.store.Claim(w.t.Context(), id, p.owner, ""); err != nil || !won {
+		w.t.Fatalf("service %d: claim %t, %v", id, won, err)
+	}
+	s := w.service(id)
+	var out outcome
+	out.Outcome = p.engine.Run(w.t.Context(), table(s), s, event.SinkFunc(func(e event.Event) { out.see(w, e) }))
+	if p.fuse.blown() {
+		w.db.Exec("UPDATE puqProxmoxKVM_vm_info SET claim_until = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE service_id = ?", id)
+		return out
+	}
+	if err := w.store.Release(w.t.Context(), id, p.owner, out.Message); err != nil {
+		w.t.Fatal(err)
+	}
+	return out
+}
+
+func (w *world) rule(comment string) kvm.Rule {
+	w.t.Helper()
+	r, err := kvm.ParseRule(kvm.RuleText{Direction: "in", Action: "ACCEPT", Proto: "tcp", DPort: "22,80:90", Source: "198.51.100.0/24", Comment: comment})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return r
+}
+
+// add adds a client's rule, position -1 = where it comes by itself.
+func (w *world) add(id int64, comment string, position int) outcome {
+	w.t.Helper()
+	p := w.start(nil)
+	at := &position
+	if position < 0 {
+		at = nil
+	}
+	return p.atOnce(id, p.life.AddRule(w.rule(comment), at, lifecycle.RuleAsk{}))
+}
+
+// added are rules of the client's, in this order.
+func (w *world) added(id int64, comments ...string) {
+	w.t.Helper()
+	for _, c := range slices.Backward(comments) {
+		if out := w.add(id, c, -1); !out.Complete {
+			w.t.Fatalf("rule %s: %+v", c, out.Outcome)
+		}
+	}
+}
+
+// foreign is a rule that an administrator makes, at the top.
+func (w *world) foreign(id int64, comment string) {
+	w.t.Helper()
+	vm := w.vm(id)
+	w.call("POST", fmt.Sprintf("/nodes/%s/qemu/%d/firewall/rules", vm.Node, vm.VMID), "type", "in", "action", "DROP", "enable", "1", "comment", comment)
+}
+
+// comments are those of the VM's rules, ours without their mark and in lower case, checked to be whole.
+func (w *world) comments(id int64) string {
+	w.t.Helper()
+	var out []string
+	for _, r := range w.sim.Firewall(w.service(id).Row.VMID).Rules {
+		comment, own := kvm.UnmarkComment(r["comment"])
+		if own && (r["enable"] != "1" || r["proto"] != "tcp" || r["dport"] != "22,80:90" || r["source"] != "198.51.100.0/24" || r["type"] != "in" || r["action"] != "ACCEPT") {
+			w.t.Errorf("rule %s is %v", comment, r)
+		}
+		out = append(out, comment)
+	}
+	return strings.Join(out, " ")
+}
+
+// stored are the comments of the rules that are stored.
+func (w *world) stored(id int64) string {
+	w.t.Helper()
+	var out []string
+	for _, r := range w.service(id).Firewall.Rules {
+		out = append(out, r.Comment)
+	}
+	return strings.Join(out, " ")
+}
+
+func (w *world) policies(id int64, in, out string) {
+	w.t.Helper()
+	p := w.start(nil)
+	var now kvm.Firewall
+	if o := p.atOnce(id, p.life.SetPolicies(&in, &out, nil, &now)); !o.Complete {
+		w.t.Fatalf("%+v", o.Outcome)
+	}
+}
+
+// TestClientFirewallOutlives: what the client has made of its firewall outlives a reinstall and a change of package, in its
+// order; an administrator's rules and sets outlive the change alone. A service that ends takes it along.
+func TestClientFirewallOutlives(t *testing.T) {
+	t.Parallel()
+	w := newDestroyWorld(t, pvesim.Instant())
+	w.staleFirewall()
+	id := w.ready()
+	w.added(id, "a", "b", "c")
+	w.foreign(id, "X")
+	w.add(id, "d", 2)
+	w.foreign(id, "Y")
+	w.policies(id, "DROP", "REJECT")
+	vm := w.vm(id)
+	set := fmt.Sprintf("/nodes/%s/qemu/%d/firewall/ipset", vm.Node, vm.VMID)
+	w.call("POST", set, "name", "office")
+	if got := w.comments(id); got != "Y X a d b c" || w.stored(id) != "a d b c" {
+		t.Fatalf("%s; stored %s", got, w.stored(id))
+	}
+	options := func(what string) {
+		t.Helper()
+		f := w.sim.Firewall(w.service(id).Row.VMID)
+		if f.Options["policy_in"] != "DROP" || f.Options["policy_out"] != "REJECT" || f.Options["enable"] != "1" || len(f.IPSets["ipfilter-net0"]) != 1 {
+			t.Errorf("%s: %+v", what, f)
+		}
+	}
+	w.writes()
+	w.product("cpu=2", "fw_policy_in=ACCEPT", "fw_log_in=info")
+	w.ask(id, kvm.VerbChangePackage)
+	w.finish(id, kvm.Ready)
+	if got := w.comments(id); got != "Y X a d b c" {
+		t.Errorf("after a change of package: %s", got)
+	}
+	for _, call := range w.writes() {
+		if strings.Contains(call, "/firewall/") && !strings.HasSuffix(call, "/firewall/options") {
+			t.Errorf("the change of package sent %s", call)
+		}
+	}
+	if f := w.sim.Firewall(vm.VMID); f.IPSets["office"] == nil || f.Options["log_level_in"] != "info" {
+		t.Errorf("after a change of package: %+v", f)
+	}
+	options("after a change of package")
+
+	w.ask(id, kvm.VerbReinstall)
+	w.finish(id, kvm.Ready)
+	if got := w.comments(id); got != "a d b c" || w.stored(id) != "a d b c" {
+		t.Errorf("after a reinstall: %s; stored %s", got, w.stored(id))
+	}
+	if f := w.sim.Firewall(w.service(id).Row.VMID); len(f.IPSets) != 1 {
+		t.Errorf("after a reinstall: %+v", f.IPSets)
+	}
+	options("after a reinstall")
+	w.set(id, "vm_status = ?", string(kvm.RINetwork))
+	w.writes()
+	out := w.walk(id, 1)
+	if writes := w.writes(); !out.Complete || out.note("Configure firewall") != "skip — no change" || len(writes) != 0 {
+		t.Errorf("repeated: %q, %v", out.note("Configure firewall"), writes)
+	}
+	w.walk(id, 0)
+
+	w.ask(id, kvm.VerbRedeploy)
+	w.finish(id, kvm.Creation)
+	if f := w.service(id).Firewall; f.PolicyIn != "" || len(f.Rules) > 0 {
+		t.Errorf("after redeploy there is stored %+v", f)
+	}
+	w.reach(id, allRows)
+	if got := w.comments(id); got != "" {
+		t.Errorf("after redeploy: %s", got)
+	}
+	w.added(id, "z")
+	w.ask(id, kvm.VerbTerminate)
+	w.finish(id, kvm.Remove)
+	if n := w.db.Text("SELECT COUNT(*) FROM puqProxmoxKVM_vm_info WHERE firewall IS NOT NULL"); n != "0" {
+		t.Errorf("after terminate %s documents are left", n)
+	}
+}
+
+// TestChangePutsRulesRight: a change of package makes the client's rules again what is stored, whatever has become of them in
+// Proxmox, and leaves the others in peace.
+func TestChangePutsRulesRight(t *testing.T) {
+	t.Parallel()
+	w, id := changing(t)
+	w.added(id, "a", "b", "c")
+	w.foreign(id, "X")
+	vm := w.vm(id)
+	base := fmt.Sprintf("/nodes/%s/qemu/%d/firewall/rules", vm.Node, vm.VMID)
+	w.call("DELETE", base+"/2")                     // b
+	w.call("PUT", base+"/2", "moveto", "0")         // c
+	w.call("PUT", base+"/2", "comment", "mine now") // a is an administrator's from here on
+	w.call("POST", base, "type", "in", "action", "DROP", "comment", "puqkvm: never asked for")
+	w.change(id)
+	if got := w.comments(id); !own(got, "a b c", "X mine now") {
+		t.Errorf("%s", got)
+	}
+}
+
+// own says whether ours and the others are in their order in text.
+func own(text, ours, others string) bool {
+	for _, o := range strings.Fields(others) {
+		text = strings.Replace(text, o, "", 1)
+	}
+	return strings.Join(strings.Fields(text), " ") == ours
+}
+
+// TestReinstallKilledAtTheFirewall: a process is killed at each call of the row that makes the rules anew. The next one ends
+// with just the rules that are stored, in their order.
+func TestReinstallKilledAtTheFirewall(t *testing.T) {
+	t.Parallel()
+	w := newDestroyWorld(t, pvesim.Instant())
+	w.staleFirewall()
+	id := w.ready()
+	w.added(id, "a", "b", "c", "d")
+	w.policies(id, "DROP", "ACCEPT")
+	calls := 0
+	for at := 0; at == 0 || at <= calls; at++ {
+		w.ask(id, kvm.VerbReinstall)
+		for w.at(id) != kvm.RINetwork {
+			if out := w.walk(id, 1); !out.Complete {
+				t.Fatalf("%+v", out.Outcome)
+			}
+		}
+		f := &fuse{at: at}
+		w.start(f).tick(id)
+		if at == 0 {
+			calls = slices.Index(f.calls, "Move "+string(kvm.RIFirewall)) + 1
+			if adds := count(f.calls[:calls], "AddRule"); adds != 4 || calls < 15 || count(f.calls, "MoveRule") > 0 {
+				t.Fatalf("the row is %q", f.calls[:calls])
+			}
+			continue
+		}
+		for range 2 {
+			if w.at(id) != kvm.Ready {
+				w.walk(id, 0)
+			}
+		}
+		fw := w.sim.Firewall(w.service(id).Row.VMID)
+		if got := w.comments(id); w.at(id) != kvm.Ready || got != "a b c d" || w.stored(id) != got || fw.Options["policy_in"] != "DROP" || len(fw.IPSets) != 1 {
+			t.Errorf("killed after call %d (%s): at %s: %s, stored %s, %+v", at, f.calls[len(f.calls)-1], w.at(id), got, w.stored(id), fw)
+		}
+	}
+}
+
+func count(list []string, what string) (n int) {
+	for _, s := range list {
+		if s == what {
+			n++
+		}
+	}
+	return n
+}
+
+// TestRuleVerbKilled: a command is killed at each of its calls. What is stored is what was or what was asked for, never a
+// mixture; and the next command makes Proxmox so, with no rule doubled.
+func TestRuleVerbKilled(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "8.4.21")
+	id := w.ready()
+	two := 2
+	for name, c := range map[string]struct {
+		table func(l *lifecycle.Lifecycle) *pipeline.Pipeline
+		after string // ours
+	}{
+		"add": {func(l *lifecycle.Lifecycle) *pipeline.Pipeline {
+			return l.AddRule(w.rule("n"), nil, lifecycle.RuleAsk{})
+		}, "n a b"},
+		"add at 2": {func(l *lifecycle.Lifecycle) *pipeline.Pipeline {
+			return l.AddRule(w.rule("n"), &two, lifecycle.RuleAsk{})
+		}, "a n b"},
+		"move":   {func(l *lifecycle.Lifecycle) *pipeline.Pipeline { return l.MoveRule(0, 2, lifecycle.RuleAsk{}) }, "b a"},
+		"remove": {func(l *lifecycle.Lifecycle) *pipeline.Pipeline { return l.RemoveRule(2, lifecycle.RuleAsk{}) }, "a"},
+	} {
+		calls := 0
+		for at := 0; at == 0 || at <= calls; at++ {
+			w.set(id, "firewall = NULL")
+			w.change(id)
+			w.added(id, "a", "b")
+			for w.comments(id) != "a X b" {
+				vm := w.vm(id)
+				base := fmt.Sprintf("/nodes/%s/qemu/%d/firewall/rules", vm.Node, vm.VMID)
+				for strings.Contains(w.comments(id), "X") {
+					w.call("DELETE", fmt.Sprintf("%s/%d", base, slices.Index(strings.Fields(w.comments(id)), "X")))
+				}
+				w.foreign(id, "X")
+				w.call("PUT", base+"/0", "moveto", "2")
+			}
+			f := &fuse{at: at}
+			p := w.start(f)
+			out := p.atOnce(id, c.table(p.life))
+			if at == 0 {
+				calls = len(f.calls)
+				if !out.Complete || w.stored(id) != c.after || !own(w.comments(id), c.after, "X") {
+					t.Fatalf("%s: %+v: %s", name, out.Outcome, w.comments(id))
+				}
+				continue
+			}
+			stored := w.stored(id)
+			if stored != "a b" && stored != c.after {
+				t.Errorf("%s killed after %s: stored %s", name, f.calls[at-1], stored)
+			}
+			sent := slices.ContainsFunc(f.calls, func(call string) bool { return strings.HasSuffix(call, "eRule") || call == "AddRule" })
+			if (sent || slices.Contains(f.calls, "SetClientFirewall")) && stored != c.after {
+				t.Errorf("%s killed after %s: what was asked for is not stored, but %s", name, f.calls[at-1], stored)
+			}
+			if out := w.add(id, "next", -1); !out.Complete {
+				t.Errorf("%s killed after %s: the next command: %+v", name, f.calls[at-1], out.Outcome)
+			}
+			if got := w.comments(id); !own(got, "next "+stored, "X") {
+				t.Errorf("%s killed after %s: %s, stored %s", name, f.calls[at-1], got, stored)
+			}
+		}
+		if calls < 5 {
+			t.Errorf("%s: only %d calls", name, calls)
+		}
+	}
+}
+
+// TestRuleVerbs: what is refused changes nothing, neither here nor in Proxmox.
+func TestRuleVerbs(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "9.2.11")
+	id := w.ready()
+	w.added(id, "a", "b")
+	w.foreign(id, "X")
+	p := w.start(nil)
+	see, err := p.life.Firewall(t.Context(), w.service(id))
+	if err != nil || see.Off != "" || see.Due || see.Unmanaged != "" || len(see.Rules.Rules) != 3 || see.Rules.Rules[0].Own || !see.Rules.Rules[1].Own || len(see.Spoof) != 1 {
+		t.Fatalf("%+v, %v", see, err)
+	}
+	const none = -1
+	old, now := "0123456789abcdef", see.Rules.Digest
+	at := func(n int) *int { return &n }
+	for _, c := range []struct {
+		name  string
+		table *pipeline.Pipeline
+		want  error
+		says  string
+	}{
+		{"add what is there", p.life.AddRule(w.rule("b"), nil, lifecycle.RuleAsk{}), kvm.ErrRefused, "has this rule already, at position 2"},
+		{"add too low", p.life.AddRule(w.rule("n"), at(4), lifecycle.RuleAsk{}), kvm.ErrInvalid, "cannot be at position 4: 0 to 3"},
+		{"add too high", p.life.AddRule(w.rule("n"), at(none), lifecycle.RuleAsk{}), kvm.ErrInvalid, "position -1"},
+		{"add to an old list", p.life.AddRule(w.rule("n"), nil, lifecycle.RuleAsk{Seen: &old}), kvm.ErrChanged, "the firewall's rules have changed since they were shown"},
+		{"move what is not there", p.life.MoveRule(3, 0, lifecycle.RuleAsk{}), kvm.ErrInvalid, "no firewall rule at position 3"},
+		{"move too low", p.life.MoveRule(0, 3, lifecycle.RuleAsk{}), kvm.ErrInvalid, "cannot be at position 3: 0 to 2"},
+		{"move in an old list", p.life.MoveRule(1, 2, lifecycle.RuleAsk{Seen: &old}), kvm.ErrChanged, "changed"},
+		{"a client moves another's", p.life.MoveRule(0, 2, lifecycle.RuleAsk{Client: true, Seen: &now}), kvm.ErrRefused, "is an administrator's"},
+		{"a client removes another's", p.life.RemoveRule(0, lifecycle.RuleAsk{Client: true}), kvm.ErrRefused, "is an administrator's"},
+		{"remove what is not there", p.life.RemoveRule(3, lifecycle.RuleAsk{}), kvm.ErrInvalid, "no firewall rule at position 3"},
+		{"remove in an old list", p.life.RemoveRule(1, lifecycle.RuleAsk{Seen: &old}), kvm.ErrChanged, "changed"},
+		{"policies of old options", p.life.SetPolicies(&[]string{"DROP"}[0], nil, &old, &kvm.Firewall{}), kvm.ErrChanged, "the firewall's options have changed"},
+	} {
+		before := w.picture()
+		w.writes()
+		out := p.atOnce(id, c.table)
+		if !errors.Is(out.Err, c.want) || !strings.Contains(out.Message, c.says) || len(w.writes()) > 0 || w.picture() != before || w.stored(id) != "a b" {
+			t.Errorf("%s: %+v", c.name, out.Outcome)
+		}
+		if errors.Is(out.Err, kvm.ErrChanged) && !errors.Is(out.Err, kvm.ErrRefused) {
+			t.Errorf("%s: %v is no refusal", c.name, out.Err)
+		}
+	}
+	order := func(what string, table *pipeline.Pipeline, want string) {
+		t.Helper()
+		if out := p.atOnce(id, table); !out.Complete || w.comments(id) != want || !own(want, w.stored(id), "X") {
+			t.Errorf("%s: %+v: %s, stored %s", what, out.Outcome, w.comments(id), w.stored(id))
+		}
+	}
+	order("a client's own", p.life.MoveRule(2, 0, lifecycle.RuleAsk{Client: true, Seen: &now}), "b X a")
+	order("a shell's, another's", p.life.MoveRule(1, 2, lifecycle.RuleAsk{}), "b a X")
+	order("at the end", p.life.AddRule(w.rule("c"), at(3), lifecycle.RuleAsk{Client: true}), "b a X c")
+	order("in the middle", p.life.AddRule(w.rule("d"), at(1), lifecycle.RuleAsk{Client: true}), "b d a X c")
+	order("one's own", p.life.RemoveRule(4, lifecycle.RuleAsk{Client: true}), "b d a X")
+	order("where it is", p.life.MoveRule(1, 1, lifecycle.RuleAsk{}), "b d a X")
+	order("a shell's, another's", p.life.RemoveRule(3, lifecycle.RuleAsk{}), "b d a")
+
+	w.set(id, "firewall = ?", `{"rules":[`+strings.Repeat(`{"direction":"in","action":"DROP"},`, kvm.MaxRules-1)+`{"direction":"in","action":"DROP"}]}`)
+	if out := w.add(id, "n", -1); !errors.Is(out.Err, kvm.ErrRefused) || !strings.Contains(out.Message, "has 100 rules") {
+		t.Errorf("more than the most: %+v", out.Outcome)
+	}
+	w.set(id, "firewall = ?", `{"rules":[{"direction":"in"}]}`)
+	if out := w.add(id, "n", -1); !errors.Is(out.Err, kvm.ErrInvalid) || !strings.Contains(out.Message, "puqProxmoxKVM_vm_info.firewall") {
+		t.Errorf("a broken document: %+v", out.Outcome)
+	}
+	w.set(id, "firewall = NULL")
+	w.product("dhcp_ipv4=on")
+	for name, table := range map[string]*pipeline.Pipeline{"add": p.life.AddRule(w.rule("n"), nil, lifecycle.RuleAsk{}), "remove": p.life.RemoveRule(0, lifecycle.RuleAsk{}),
+		"policy": p.life.SetPolicies(&[]string{"DROP"}[0], nil, nil, &kvm.Firewall{})} {
+		if out := p.atOnce(id, table); !errors.Is(out.Err, kvm.ErrRefused) || !strings.Contains(out.Message, "by DHCP") {
+			t.Errorf("%s with DHCP: %+v", name, out.Outcome)
+		}
+	}
+	if see, err := p.life.Firewall(t.Context(), w.service(id)); err != nil || see.Unmanaged == "" || see.Due {
+		t.Errorf("with DHCP: %+v, %v", see, err)
+	}
+	w.product("dhcp_ipv4=off", "fw_enable=off")
+	w.change(id)
+	if see, err := p.life.Firewall(t.Context(), w.service(id)); err != nil || !strings.Contains(see.Off, "fw_enable") {
+		t.Errorf("switched off: %+v, %v", see, err)
+	}
+	if out := w.add(id, "n", -1); !out.Complete || w.comments(id) != "n" {
+		t.Errorf("switched off: %+v: %s", out.Outcome, w.comments(id))
+	}
+}
+
+// TestRuleVerbsOvertaken: an administrator is faster between the look and the change. What was asked for by position is
+// refused and taken back; a new rule that may stand anywhere is made all the same; policies are compared anew.
+func TestRuleVerbsOvertaken(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "8.4.21")
+	id := w.ready()
+	w.added(id, "a", "b")
+	p := w.start(nil)
+	one := 1
+	for i, c := range []struct {
+		method, path string
+		table        *pipeline.Pipeline
+		complete     bool
+		after        string
+	}{
+		{"PUT", rulePath, p.life.MoveRule(0, 1, lifecycle.RuleAsk{}), false, "a b"},
+		{"DELETE", rulePath, p.life.RemoveRule(0, lifecycle.RuleAsk{}), false, "a b"},
+		{"POST", rulesPath, p.life.AddRule(w.rule("n"), &one, lifecycle.RuleAsk{}), false, "a b"},
+		{"POST", rulesPath, p.life.AddRule(w.rule("n"), nil, lifecycle.RuleAsk{}), true, "n a b"},
+	} {
+		name := fmt.Sprintf("X%d", i)
+		happened := w.once(c.method, c.path, pvesim.Arrived, func() { w.foreign(id, name) })
+		out := p.atOnce(id, c.table)
+		if w.sim.SetHook(nil); !happened() || out.Complete != c.complete || !c.complete && (!errors.Is(out.Err, kvm.ErrChanged) || !errors.Is(out.Err, kvm.ErrRefused)) {
+			t.Errorf("%s: %t, %+v", name, happened(), out.Outcome)
+		}
+		if got := w.comments(id); w.stored(id) != c.after || !own(got, c.after, "X0 X1 X2 X3") {
+			t.Errorf("%s: %s, stored %s", name, got, w.stored(id))
+		}
+	}
+	drop := "DROP"
+	var now kvm.Firewall
+	vm := w.vm(id)
+	happened := w.once("PUT", optionsPath, pvesim.Arrived, func() {
+		w.sim.SetHook(nil)
+		w.call("PUT", fmt.Sprintf("/nodes/%s/qemu/%d/firewall/options", vm.Node, vm.VMID), "radv", "1")
+	})
+	if out := p.atOnce(id, p.life.SetPolicies(&drop, nil, nil, &now)); !happened() || !out.Complete || now.PolicyIn != "DROP" || now.PolicyOut != "ACCEPT" || !now.RADV {
+		t.Errorf("%+v, %+v", out.Outcome, now)
+	}
+	if f := w.sim.Firewall(vm.VMID); f.Options["policy_in"] != "DROP" || f.Options["radv"] != "1" {
+		t.Errorf("%+v", f.Options)
+	}
+}
+
+// TestRuleVerbsRefused: what Proxmox refuses is not kept; what it may have done is, and the next command looks.
+func TestRuleVerbsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "8.4.21")
+	id := w.ready()
+	w.added(id, "a")
+	for _, c := range []struct {
+		name   string
+		fault  pvesim.Fault
+		want   error
+		stored string
+		after  string // when the next command has seen to it
+	}{
+		{"bad", pvesim.Fault{Status: 400, Reason: "Parameter verification failed."}, kvm.ErrInvalid, "a", "a"},
+		{"no privilege", pvesim.Fault{Status: 403, Reason: "Permission check failed"}, kvm.ErrDenied, "a", "a"},
+		{"no answer, not done", pvesim.Fault{Status: 596}, kvm.ErrUnknown, "n1 a", "n1 a"},
+		{"no answer, done", pvesim.Fault{ResetAfter: true}, kvm.ErrUnknown, "n2 n1 a", "n2 n1 a"},
+	} {
+		c.fault.Method, c.fault.Path, c.fault.Count = "POST", rulesPath, 1
+		armed := w.sim.AddFault(c.fault)
+		name := map[string]string{"no answer, not done": "n1", "no answer, done": "n2"}[c.name]
+		out := w.add(id, name, -1)
+		if !errors.Is(out.Err, c.want) || armed.Hits() != 1 || w.stored(id) != c.stored || strings.Contains(out.Message, "it is stored") != (c.want == kvm.ErrUnknown) {
+			t.Errorf("%s: %+v, stored %s", c.name, out.Outcome, w.stored(id))
+		}
+		armed.Remove()
+		p := w.start(nil)
+		p.atOnce(id, p.life.MoveRule(0, 0, lifecycle.RuleAsk{}))
+		if got := w.comments(id); got != c.after {
+			t.Errorf("%s: %s", c.name, got)
+		}
+	}
+	see, err := w.start(nil).life.Firewall(t.Context(), w.service(id))
+	if err != nil || see.Due {
+		t.Errorf("%+v, %v", see, err)
+	}
+	w.set(id, "firewall = ?", `{"policy_in":"REJECT"}`)
+	if see, err := w.start(nil).life.Firewall(t.Context(), w.service(id)); err != nil || !see.Due {
+		t.Errorf("rules and a policy that are not stored: %+v, %v", see, err)
+	}
+	out := w.add(id, "n", 0)
+	if !errors.Is(out.Err, kvm.ErrChanged) || !strings.Contains(out.Message, "positions may have moved") || w.comments(id) != "" {
+		t.Errorf("by a position of what was not as stored: %+v: %s", out.Outcome, w.comments(id))
+	}
+}
