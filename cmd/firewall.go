@@ -110,7 +110,7 @@ func runFirewallShow(ctx context.Context, a *app, id int64) error {
 			fmt.Fprintln(a.Stdout, "note:       "+see.Unmanaged)
 		}
 		if see.Due {
-			fmt.Fprintln(a.Stdout, "note:       what the client has made is not all in Proxmox: the next firewall command puts it right")
+			fmt.Fprintln(a.Stdout, "note:       what the client has made is not all in Proxmox: the next such command or change of package puts it right")
 		}
 		if len(t.body) > 0 {
 			t.print(a.Stdout)

@@ -99,7 +99,7 @@ func (l *Lifecycle) wish(ctx context.Context, s *kvm.Service, wish kvm.ClientFir
 	case err == nil || !changed:
 		return err
 	case part || errors.Is(err, kvm.ErrUnknown):
-		return fmt.Errorf("it is stored, and the next firewall command sees to it: %w", err)
+		return fmt.Errorf("it is stored, and the next such command or change of package sees to it: %w", err)
 	}
 	if back := l.Store.SetClientFirewall(context.WithoutCancel(ctx), s, was); back != nil {
 		return errors.Join(err, back)
@@ -138,11 +138,12 @@ func (l *Lifecycle) SetPolicies(in, out, seen *string, now *kvm.Firewall) *pipel
 		changed := wish.PolicyIn != s.Firewall.PolicyIn || wish.PolicyOut != s.Firewall.PolicyOut
 		return pipeline.Result{}, l.wish(ctx, s, wish, changed, func() error {
 			for try := 1; ; try++ {
+				// What an earlier command may not have brought to Proxmox goes with it.
 				var sendIn, sendOut string
-				if in != nil && have.Options.PolicyIn != want.PolicyIn {
+				if (in != nil || wish.PolicyIn != "") && have.Options.PolicyIn != want.PolicyIn {
 					sendIn = want.PolicyIn
 				}
-				if out != nil && have.Options.PolicyOut != want.PolicyOut {
+				if (out != nil || wish.PolicyOut != "") && have.Options.PolicyOut != want.PolicyOut {
 					sendOut = want.PolicyOut
 				}
 				err := c.SetPolicies(context.WithoutCancel(ctx), vm, sendIn, sendOut, have.Digest)

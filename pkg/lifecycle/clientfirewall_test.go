@@ -511,6 +511,23 @@ func TestRuleVerbsRefused(t *testing.T) {
 	if err != nil || see.Due {
 		t.Errorf("%+v, %v", see, err)
 	}
+	armed := w.sim.AddFault(pvesim.Fault{Method: "PUT", Path: optionsPath, Status: 596, Count: 1})
+	p, drop, reject := w.start(nil), "DROP", "REJECT"
+	if out := p.atOnce(id, p.life.SetPolicies(&drop, nil, nil, &kvm.Firewall{})); !errors.Is(out.Err, kvm.ErrUnknown) || w.service(id).Firewall.PolicyIn != "DROP" {
+		t.Errorf("a policy: %+v", out.Outcome)
+	}
+	armed.Remove()
+	if out := p.atOnce(id, p.life.SetPolicies(nil, &reject, nil, &kvm.Firewall{})); !out.Complete {
+		t.Errorf("the other policy: %+v", out.Outcome)
+	}
+	if f := w.sim.Firewall(w.service(id).Row.VMID); f.Options["policy_in"] != "DROP" || f.Options["policy_out"] != "REJECT" {
+		t.Errorf("policies: %v", f.Options)
+	}
+	armed = w.sim.AddFault(pvesim.Fault{Method: "PUT", Path: optionsPath, Status: 403, Count: 1})
+	if out := p.atOnce(id, p.life.SetPolicies(&reject, nil, nil, &kvm.Firewall{})); !errors.Is(out.Err, kvm.ErrDenied) || w.service(id).Firewall.PolicyIn != "DROP" {
+		t.Errorf("a policy without the privilege: %+v, stored %s", out.Outcome, w.service(id).Firewall.PolicyIn)
+	}
+	armed.Remove()
 	w.set(id, "firewall = ?", `{"policy_in":"REJECT"}`)
 	if see, err := w.start(nil).life.Firewall(t.Context(), w.service(id)); err != nil || !see.Due {
 		t.Errorf("rules and a policy that are not stored: %+v, %v", see, err)
