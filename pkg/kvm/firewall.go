@@ -174,8 +174,7 @@ func ParseClientFirewall(doc []byte) (ClientFirewall, error) {
 		problems.addf("%d rules; %d are the most", len(stored.Rules), MaxRules)
 	}
 	for i, r := range stored.Rules {
-		rule, err := ParseRule(RuleText{Direction: r.Direction, Action: r.Action, Proto: r.Proto, Source: r.Source, Dest: r.Dest,
-			SPort: r.SPort, DPort: r.DPort, Comment: r.Comment, Disabled: r.Disabled})
+		rule, err := ParseRule(RuleText(r))
 		if err != nil {
 			problems.addf("rule %d: %w", i, err)
 		}
