@@ -16,7 +16,7 @@ const module = "github.com/puqkvm/puqkvm"
 // arrows says which packages of ours each package may import. What is not here may import nothing of ours.
 var arrows = map[string][]string{
 	"":                                 {"cmd"},
-	"cmd":                              {"pkg/config", "pkg/clock", "pkg/cron", "pkg/dns", "pkg/dns/cloudflare", "pkg/dns/hestiacp", "pkg/dns/powerdns", "pkg/event", "pkg/explain", "pkg/ipam", "pkg/kvm", "pkg/lifecycle", "pkg/mail", "pkg/pipeline", "pkg/pve", "pkg/pve/pvesim", "pkg/transcript", "pkg/trust", "pkg/whmcs", "pkg/whmcs/whmcsapi", "pkg/whmcs/whmcsapi/apisim", "pkg/whmcs/whmcstest"},
+	"cmd":                              {"pkg/config", "pkg/clock", "pkg/console", "pkg/cron", "pkg/dns", "pkg/dns/cloudflare", "pkg/dns/hestiacp", "pkg/dns/powerdns", "pkg/event", "pkg/explain", "pkg/ipam", "pkg/kvm", "pkg/lifecycle", "pkg/mail", "pkg/pipeline", "pkg/pve", "pkg/pve/pvesim", "pkg/transcript", "pkg/trust", "pkg/whmcs", "pkg/whmcs/whmcsapi", "pkg/whmcs/whmcsapi/apisim", "pkg/whmcs/whmcstest"},
 	"pkg/dns":                          {"pkg/kvm", "pkg/event", "pkg/clock"},
 	"pkg/dns/dnstest":                  {"pkg/dns", "pkg/kvm"},
 	"pkg/dns/web":                      {"pkg/kvm", "pkg/trust"},
@@ -41,6 +41,8 @@ var arrows = map[string][]string{
 	"pkg/whmcs/whmcsapi":               {"pkg/kvm", "pkg/clock"},
 	"pkg/whmcs/whmcsapi/apisim":        {"pkg/kvm", "pkg/clock", "pkg/hangup"},
 	"pkg/whmcs/whmcstest":              {"pkg/kvm", "pkg/clock", "pkg/whmcs"},
+	"pkg/console":                      {"pkg/kvm", "pkg/trust", "pkg/dns/web"},
+	"pkg/console/consolesim":           {"pkg/trust/selfsigned"},
 }
 
 // owners says which packages alone may import a library.

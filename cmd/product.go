@@ -178,6 +178,7 @@ func runProductCheck(ctx context.Context, a *app, id int64) error {
 		return err
 	}
 	findings = append(findings, names...)
+	findings = append(findings, consoleFindings(id, pkg)...)
 	servers, err := a.store.ProductServers(ctx, id)
 	if err != nil {
 		return err
@@ -216,6 +217,15 @@ func (a *app) nameFindings(ctx context.Context, id int64, pkg kvm.Package) ([]ch
 			Mend: fmt.Sprintf("puqkvm dns zone add ZONE --help, or puqkvm product set %d main_domain=DOMAIN", id)}})
 	}
 	return out, nil
+}
+
+// consoleFindings warns of a proxy for the console that nobody can be registered at.
+func consoleFindings(id int64, pkg kvm.Package) []checked {
+	if pkg.ConsoleProxy == "" || !pkg.ConsoleKey.Empty() {
+		return nil
+	}
+	return []checked{{Finding: pve.Finding{OK: true, Warning: true, What: fmt.Sprintf("console_proxy is %s, and there is no console_key: the VMs have no console", pkg.ConsoleProxy),
+		Mend: fmt.Sprintf("puqkvm product set %d console_key=- < FILE", id)}}}
 }
 
 // checked is a finding on a server, 0 = on none.

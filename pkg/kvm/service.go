@@ -59,6 +59,7 @@ type Row struct {
 	MigrateTarget string // the node that the migration was decided for
 	DiskSlot      string // the slot of the additional disk, "" = none chosen
 	Template      int    // the VMID of the template that was chosen for it, 0 = the package's
+	ISOBoot       string // an ISO image was, or is about to be, mounted: what its unmount puts back (ISONote); "" = none was
 	PasswordSet   bool   // this run of the pipeline has generated and stored the guest's password
 	Suspended     bool   // see spec: while set, the VM must not run
 	Noted         Status // what was asked for meanwhile and comes first, as it was read; "" = nothing. Nobody writes it from here
@@ -101,7 +102,7 @@ func (r *Row) HasUUID(uuid string) bool {
 // Gone forgets the VM, which is proved to be gone. What tells whose it was, and what a new one of the service takes over,
 // stays: its UUIDs, MAC, VMID and name.
 func (r *Row) Gone() {
-	r.UUID, r.Node, r.CloneSent, r.MigrateTarget, r.DiskSlot, r.PasswordSet, r.OwnSnapshots, r.RestoreFailed = "", "", false, "", "", false, 0, false
+	r.UUID, r.Node, r.CloneSent, r.MigrateTarget, r.DiskSlot, r.PasswordSet, r.OwnSnapshots, r.RestoreFailed, r.ISOBoot = "", "", false, "", "", false, 0, false, ""
 }
 
 // Family is an address family.

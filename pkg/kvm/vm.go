@@ -66,6 +66,7 @@ type VM struct {
 	Boot        []string
 	SystemSlot  string // slot of the first disk in the boot order, "" = none
 	CloudDrive  string // slot of the cloud-init drive, "" = none
+	CDs         []CD   // the other CD drives, in Proxmox's order of buses: ide, scsi, virtio, sata
 	NIC         *NIC   // net0
 	CIUser      string
 	IPConfig    IPConfig // ipconfig0; zero = none, or odd

@@ -236,3 +236,21 @@ func (c fusedCluster) RemoveRule(ctx context.Context, vm kvm.Owned, pos int, dig
 func (c fusedCluster) SetPolicies(ctx context.Context, vm kvm.Owned, in, out, digest string) error {
 	return c.f.do("SetPolicies", func() error { return c.Cluster.SetPolicies(ctx, vm, in, out, digest) })
 }
+
+func (c fusedCluster) ISOs(ctx context.Context, node, storage string) (list []kvm.ISO, err error) {
+	err = c.f.do("ISOs", func() error { list, err = c.Cluster.ISOs(ctx, node, storage); return err })
+	return list, err
+}
+
+func (c fusedCluster) SetCD(ctx context.Context, vm kvm.Owned, slot, volume string) error {
+	return c.f.do("SetCD", func() error { return c.Cluster.SetCD(ctx, vm, slot, volume) })
+}
+
+func (c fusedCluster) SetBoot(ctx context.Context, vm kvm.Owned, boot kvm.BootOrder) error {
+	return c.f.do("SetBoot", func() error { return c.Cluster.SetBoot(ctx, vm, boot) })
+}
+
+func (c fusedCluster) Pending(ctx context.Context, vm kvm.Owned) (keys []string, err error) {
+	err = c.f.do("Pending", func() error { keys, err = c.Cluster.Pending(ctx, vm); return err })
+	return keys, err
+}

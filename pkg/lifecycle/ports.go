@@ -72,6 +72,7 @@ type (
 		Remover
 		Archiver
 		Firewaller
+		Screener
 	}
 
 	// Finder reads what is where.
@@ -203,5 +204,20 @@ type (
 		RemoveRule(ctx context.Context, vm kvm.Owned, pos int, digest string) error
 		// SetPolicies sets the policies that are not "", and no other option; the digest is the options'.
 		SetPolicies(ctx context.Context, vm kvm.Owned, in, out, digest string) error
+	}
+
+	// Screener is the VM's CD drives and console: what somebody needs who installs a system by hand.
+	Screener interface {
+		// ISOs are the images on a storage as node sees it, sorted.
+		ISOs(ctx context.Context, node, storage string) ([]kvm.ISO, error)
+		// SetCD puts volume into the CD drive at slot, which it makes where there is none; "" takes out what is in it. The boot
+		// order may have the drive at its end afterwards.
+		SetCD(ctx context.Context, vm kvm.Owned, slot, volume string) error
+		// SetBoot writes the boot order; "" removes it.
+		SetBoot(ctx context.Context, vm kvm.Owned, boot kvm.BootOrder) error
+		// Pending are the keys that change when the VM is stopped and started.
+		Pending(ctx context.Context, vm kvm.Owned) ([]string, error)
+		// Console opens the running VM's console for one connection.
+		Console(ctx context.Context, vm kvm.Owned) (kvm.Console, error)
 	}
 )

@@ -44,7 +44,7 @@ func (l *Lifecycle) startVM(ctx context.Context, s *kvm.Service) (pipeline.Resul
 		case lock != "":
 			return pipeline.Result{Wait: fmt.Sprintf("VM %d: locked by Proxmox (%s)", s.Row.VMID, lock)}, nil
 		case failed != nil:
-			return pipeline.Result{}, failed
+			return pipeline.Result{}, withoutISO(s, vm.VM(), failed)
 		}
 	}
 	err = l.begin(ctx, s, taskStart, func(ctx context.Context) (kvm.UPID, error) { return c.Start(ctx, vm) })
@@ -56,7 +56,7 @@ func (l *Lifecycle) startVM(ctx context.Context, s *kvm.Service) (pipeline.Resul
 			err = nil
 		}
 	}
-	return pipeline.Result{}, err
+	return pipeline.Result{}, withoutISO(s, vm.VM(), err)
 }
 
 // awaitPower looks until the VM is in the state want, at most for limit; it answers with the last state seen.

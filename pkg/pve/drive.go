@@ -102,9 +102,12 @@ var cloudInitVolume = pattern.New(`[:/]vm-\d+-cloudinit(\.\w+)?$|:cloudinit$`)
 
 func (d drive) cloudInit() bool { return cloudInitVolume.MatchString(d.volume) }
 
+// emptyDrive is the volume of a CD drive with nothing in it.
+const emptyDrive = "none"
+
 func (d drive) cd() bool {
 	media, _ := d.options.get("media")
-	return media == "cdrom" || d.volume == "none" || d.volume == "cdrom"
+	return media == "cdrom" || d.volume == emptyDrive || d.volume == "cdrom"
 }
 
 // size is what the configuration says, 0 where it says nothing.

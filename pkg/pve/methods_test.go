@@ -21,7 +21,7 @@ func TestVM(t *testing.T) {
 	vm.Keys = nil
 	want := &kvm.VM{VMID: 110, Node: "pve1", Name: "vps-1-2", Description: "puqkvm:x:2", UUID: "86c5cc9f-ec8f-48e1-a587-87fd8616737e",
 		Digest: "d1", Cores: 2, Sockets: 1, VCPUs: 1, Memory: 2048, Boot: []string{"ide2", "scsi0", "net0"}, SystemSlot: "scsi0",
-		CloudDrive: "ide0", CIUser: "old", SearchDomain: "example.test", NIC: &kvm.NIC{Model: "virtio", MAC: "BC:24:11:79:62:F8", Bridge: "vmbr0"},
+		CloudDrive: "ide0", CDs: []kvm.CD{{Slot: "ide2", Volume: "local:iso/a.iso"}}, CIUser: "old", SearchDomain: "example.test", NIC: &kvm.NIC{Model: "virtio", MAC: "BC:24:11:79:62:F8", Bridge: "vmbr0"},
 		Disks: []kvm.Disk{
 			{Slot: "scsi0", Volume: "local:110/vm-110-disk-0.qcow2", Storage: "local", Size: 10 << 30, Limits: kvm.Limits{ReadIOPS: 9}},
 			{Slot: "scsi1", Volume: "local:110/vm-110-disk-1.qcow2", Storage: "local", Size: 1 << 30},
@@ -217,6 +217,45 @@ func TestChangesOnTheWire(t *testing.T) {
 			return "", c.SetGuestPassword(ctx, o, "bob", kvm.NewSecret("secret"))
 		}, "500 VM 110 qmp command 'guest-set-user-password' failed - got timeout",
 			"POST " + at + "/agent/set-user-password password=secret&username=bob", "", kvm.ErrUnknown},
+		{"ISO into the drive", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetCD(ctx, o, "ide2", "shared:iso/b=1.iso")
+		}, "null", "PUT " + at + "/config digest=d1&ide2=file=shared:iso/b=1.iso,media=cdrom", "", nil},
+		{"ISO into a new drive", bare, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetCD(ctx, o, "sata0", "local:iso/b.iso")
+		}, "null", "PUT " + at + "/config digest=d2&sata0=local:iso/b.iso,media=cdrom", "", nil},
+		{"ISO out of the drive", strings.Replace(testConfig, "a.iso,media=cdrom", "a.iso,cache=none,media=cdrom,size=4M", 1), func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetCD(ctx, o, "ide2", "")
+		}, "null", "PUT " + at + "/config digest=d1&ide2=none,cache=none,media=cdrom", "", nil},
+		{"ISO over the cloud-init drive", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetCD(ctx, o, "ide0", "local:iso/b.iso")
+		}, "null", "", "", kvm.ErrRefused},
+		{"ISO over a disk", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetCD(ctx, o, "scsi1", "")
+		}, "null", "", "", kvm.ErrRefused},
+		{"ISO at net0", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetCD(ctx, o, "net0", "local:iso/b.iso")
+		}, "null", "", "", kvm.ErrInvalid},
+		{"ISO with a comma", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetCD(ctx, o, "ide2", "local:iso/b,size=1.iso")
+		}, "null", "", "", kvm.ErrInvalid},
+		{"ISO by a path", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetCD(ctx, o, "ide2", "/etc/passwd")
+		}, "null", "", "", kvm.ErrInvalid},
+		{"ISO outside of its folder", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetCD(ctx, o, "ide2", "local:iso/../snippets/x.iso")
+		}, "null", "", "", kvm.ErrInvalid},
+		{"a disk as ISO", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetCD(ctx, o, "ide2", "local:110/vm-110-disk-0.qcow2")
+		}, "null", "", "", kvm.ErrInvalid},
+		{"boot order", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetBoot(ctx, o, "order=ide2;scsi0")
+		}, "null", "PUT " + at + "/config boot=order=ide2;scsi0&digest=d1", "", nil},
+		{"no boot order", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetBoot(ctx, o, "")
+		}, "null", "PUT " + at + "/config delete=boot&digest=d1", "", nil},
+		{"boot order that is none", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetBoot(ctx, o, "order=ide2,x=1")
+		}, "null", "", "", kvm.ErrInvalid},
 		{"nothing proved", testConfig, func(ctx context.Context, c *Client, _ kvm.Owned) (kvm.UPID, error) { return c.Start(ctx, kvm.Owned{}) },
 			upid, "", "", kvm.ErrUnproved},
 	} {

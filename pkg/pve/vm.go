@@ -134,7 +134,13 @@ func drives(vm *kvm.VM) error {
 		switch {
 		case d.cloudInit():
 			vm.CloudDrive = slot
-		case !d.cd():
+		case d.cd():
+			cd := kvm.CD{Slot: slot}
+			if d.volume != emptyDrive {
+				cd.Volume = d.volume
+			}
+			vm.CDs = append(vm.CDs, cd)
+		default:
 			disk := kvm.Disk{Slot: slot, Volume: d.volume, Storage: d.storage()}
 			if disk.Size, err = d.size(); err == nil {
 				disk.Limits, err = d.limits()
@@ -144,6 +150,10 @@ func drives(vm *kvm.VM) error {
 			}
 			vm.Disks = append(vm.Disks, disk)
 		}
+	}
+	ide := slices.IndexFunc(vm.CDs, func(cd kvm.CD) bool { return strings.HasPrefix(cd.Slot, "ide") })
+	if ide > 0 { // Proxmox itself goes through ide first
+		vm.CDs = slices.Concat(vm.CDs[ide:], vm.CDs[:ide])
 	}
 	vm.Boot = bootOrder(vm.Keys["boot"])
 	vm.SystemSlot = systemSlot(vm)

@@ -125,7 +125,7 @@ func (s *Store) newOrder() string {
 	}
 	query := orderAnew + `, vm_cluster = '', template = 0, next_status = ''`
 	if s.has("puqProxmoxKVM_vm_info", "restore_from") {
-		query += `, own_snapshots = 0, backup_sent = '', restore_from = '', restore_failed = 0`
+		query += `, own_snapshots = 0, backup_sent = '', restore_from = '', restore_failed = 0, iso_boot = ''`
 	}
 	return query
 }

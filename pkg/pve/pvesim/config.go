@@ -153,8 +153,12 @@ func (r *request) updateConfig(sync bool) (any, error) {
 		if err == nil {
 			err = r.mayUpdate(m, ch)
 		}
-		switch {
-		case err != nil:
+		if err != nil {
+			o.fail(err)
+			return
+		}
+		switch err := c.bootOrder(m, &ch); {
+		case sync && err != nil:
 			o.fail(err)
 		case sync:
 			c.apply(o, m, ch)
@@ -163,7 +167,13 @@ func (r *request) updateConfig(sync bool) (any, error) {
 			r.arm(t)
 			t.logf("update VM %d: %s", vmid, ch.arguments())
 			o.hand(t)
-			t.after(c.model.Fork, func() { c.apply(t.op, m, ch) })
+			t.after(c.model.Fork, func() {
+				if err != nil { // the worker says it
+					t.op.fail(err)
+					return
+				}
+				c.apply(t.op, m, ch)
+			})
 		}
 	})
 	if err := r.await(o); err != nil || sync {
