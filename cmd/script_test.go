@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/clock"
+	"github.com/puqkvm/puqkvm/pkg/console/consolesim"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/pve/pvesim"
 	"github.com/puqkvm/puqkvm/pkg/whmcs/whmcstest"
@@ -47,6 +48,8 @@ import (
 //	remember, unchanged                database, VMs and mails are as they were
 //	mails N                            so many were sent
 //	transcript FILE                    the last stdout is the golden log of that name, blanks, times and durations apart
+//	iso STORAGE NODE NAME              an image is put on a storage
+//	proxy start|fail [FAULT]|entries   a proxy for consoles, at $PROXY; its faults are those of package consolesim
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("../testdata/script/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -60,6 +63,7 @@ func TestScripts(t *testing.T) {
 				"world": s.world, "puqkvm": s.puqkvm, "exit": s.exit, "json": s.json, "service": s.service, "product": s.product,
 				"sql": s.sql, "sim": s.sim, "pve": s.pve, "fault": s.fault, "api": s.api, "dns": s.dns, "tickets": s.tickets, "advance": s.advance, "clock": s.clock,
 				"remember": s.remember, "unchanged": s.unchanged, "mails": s.mails, "transcript": s.transcript,
+				"iso": s.iso, "proxy": s.proxy,
 			}})
 		})
 	}
@@ -73,6 +77,8 @@ type script struct {
 	faults []*pvesim.Armed
 	before []string
 	names  map[string]dnsStandIn
+
+	console *consolesim.Server
 }
 
 func want(ts *testscript.TestScript, neg bool, args []string, least int, usage string) {

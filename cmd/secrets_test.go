@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/clock"
+	"github.com/puqkvm/puqkvm/pkg/console/consolesim"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/pve/pvesim"
 	"github.com/puqkvm/puqkvm/pkg/whmcs"
@@ -238,6 +239,8 @@ func TestSecrets(t *testing.T) {
 	}
 	h.say("server", "test", "1", "--product", "1")
 	h.echoingDNS()
+	h.consoles("5546", "root@pam!whmcs", secretToken)
+	h.consoles("5548", "root@pam", secretTicket)
 
 	// Errors of each kind, and everything that shows something.
 	for _, env := range [][]string{
@@ -343,5 +346,28 @@ func TestSecretsOfProcess(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "Cron End") {
 		t.Errorf("the interrupted tick closed nothing:\n%s", out.String())
+	}
+}
+
+// consoles opens one through a proxy that takes our credentials, and that repeats them.
+func (h *hiding) consoles(id, user, password string) {
+	h.t.Helper()
+	h.credentials(user, password)
+	proxy, err := consolesim.Start("127.0.0.1:0", secretConsole, false)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer proxy.Close()
+	h.say("product", "set", "1", "console_proxy="+proxy.Addr)
+	h.say("console", id)
+	seen := proxy.Entries()
+	if len(seen) != 2 || (seen[0].Token == user+"="+password) == (strings.HasPrefix(seen[0].Cookie, "PVE:root@pam:")) {
+		h.t.Fatalf("the proxy was not told our credentials: %+v", seen)
+	}
+	proxy.Fail(consolesim.Echo)
+	h.say("console", id)
+	h.say("product", "set", "1", "console_proxy=")
+	if said := h.said.String(); strings.Count(said, "refuses: HTTP 500") < 2 || strings.Contains(said, seen[0].Cookie) && seen[0].Cookie != "" {
+		h.t.Errorf("the proxy's echo:\n%s", said[max(0, len(said)-4000):])
 	}
 }

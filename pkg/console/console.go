@@ -62,8 +62,9 @@ type request struct {
 // repeated. Errors: kvm.ErrAdmin where the proxy refuses us or is none, kvm.ErrUnreachable and kvm.ErrUnknown where it gave no
 // answer. No error has a secret in it.
 func (p Proxy) Register(ctx context.Context, c kvm.Console, random io.Reader) (address kvm.Secret, err error) {
+	_, alone, _ := strings.Cut(c.Token.Reveal(), "=") // the token without its id
 	client, err := web.New(web.Options{URL: p.base(), Trust: p.Trust, Name: "the console's proxy",
-		Secrets: []kvm.Secret{p.Key, c.Token, c.Cookie, c.CSRF, c.URL, c.Ticket, c.Password}})
+		Secrets: []kvm.Secret{p.Key, c.Token, kvm.NewSecret(alone), c.Cookie, c.CSRF, c.URL, c.Ticket, c.Password}})
 	if err != nil {
 		return kvm.Secret{}, err
 	}

@@ -19,7 +19,7 @@ import (
 const (
 	key      = `the+key/"&<k>é%'of the proxy`
 	token    = `root@pam!whmcs=aaaabbbb-1111-4222-8333-tokensecret`
-	password = `^S"ZF.AQ+&#`
+	password = `^S"Z .AQ+&#`
 	ticket   = password + `:PVEVNC:6B01CBBF::FsAUn4JF+TdY3c/KLj==`
 	address  = "wss://pve1.example.com:8006/api2/json/nodes/pve1/qemu/100/vncwebsocket?port=5900&vncticket=x%2By"
 )

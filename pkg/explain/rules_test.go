@@ -57,6 +57,10 @@ func offline(f *Facts) { no := false; f.VM.NodeOnline, f.VM.Whose = &no, kvm.Who
 
 var errAny = errors.New("connection refused")
 
+const lostISO = "the task qmstart of VM 100 on pve1 failed: volume 'shared:iso/gone.iso' does not exist"
+
+func stopped(f *Facts) { f.VM.Power = kvm.Stopped }
+
 // cases are, for each rule, services that it is for.
 var cases = map[string][]struct {
 	what  string
@@ -64,6 +68,9 @@ var cases = map[string][]struct {
 	why   string   // is in the text
 	next  []string // the lines; of one with an asterisk at its end the beginning
 }{
+	"lost_iso": {
+		{"at ready", at(kvm.Ready, stopped, lastRun(kvm.RunError, lostISO, 1)), "shared:iso/gone.iso", []string{"puqkvm iso unmount 5546"}},
+		{"on its way", at(kvm.USOnBoot, stopped, lastRun(kvm.RunError, lostISO, 7)), "shared:iso/gone.iso", []string{"qm config 100", "qm set 100 --SLOT none,media=cdrom"}}},
 	"no_service": {{"nowhere", &Facts{Service: 5546}, "there is no service 5546 in WHMCS", []string{"puqkvm vm list"}}},
 	"other_module": {{"another module's product", &Facts{Service: 5546, WHMCS: &WHMCS{State: "Active", Product: 7, Module: "cpanel"}},
 		`product 7 belongs to the module "cpanel"`, []string{"puqkvm settings set whmcs.module cpanel"}}},

@@ -10,6 +10,11 @@ import (
 // stuckAfter is how often a run must have failed alike before it is no longer left to the next tick.
 const stuckAfter = 3
 
+// lostISO says whether the last run has failed because a CD drive of the VM has an image in it that is no more, and still holds.
+func (f *Facts) lostISO() bool {
+	return f.VM.Power == kvm.Stopped && f.says("' does not exist") && f.says(":iso/")
+}
+
 // vmRules say what is wrong with the VM itself.
 func vmRules() []Rule {
 	return []Rule{
@@ -99,6 +104,17 @@ func runRules() []Rule {
 		}
 	}
 	return []Rule{
+		{Name: "lost_iso", Class: Admin,
+			When: func(f *Facts) bool { return f.lostISO() },
+			Why: func(f *Facts) string {
+				return "the VM does not start, for in a drive of it is an ISO image that is no more: " + f.LastRun.Message
+			},
+			Next: func(f *Facts) []Command {
+				if f.in(kvm.PhaseReady) {
+					return []Command{f.puqkvm("iso unmount %d", f.Service)}
+				}
+				return []Command{f.qm("config %d", f.Row.VMID), f.qm("set %d --SLOT none,media=cdrom", f.Row.VMID).when("SLOT is the drive that has the image")}
+			}},
 		{Name: "no_address", Class: Admin,
 			When: func(f *Facts) bool { return f.pending() && f.NoAddress != "" },
 			Why:  func(f *Facts) string { return f.NoAddress },

@@ -66,6 +66,20 @@
 //
 // With DHCP nothing of it is managed. The wish stays, and is made so when a change of package ends that.
 //
+// # ISO images
+//
+// A mount is two calls, the drive and then the boot order: with a drive that the order does not have Proxmox puts it there at the
+// end by itself, and of one call with both either may win. The order that stood before is on the row before the first of them
+// (kvm.ISONote), and what the mount, or Proxmox on its way, has made of it is recognised by its form. So a mount that dies is
+// repeated or unmounted, and the order comes back all the same; one that somebody else has changed since is theirs.
+//
+//   - The drive stays, empty, after an unmount: it could not leave a VM that runs, and the next image goes into it at once.
+//   - The older form of the order ("cdn", or no key at all) keeps its form: with an order Proxmox would drop bootdisk. It puts
+//     all CD drives in front, the image's among them.
+//   - No pipeline touches a mounted image. What destroys the VM forgets the note. A rollback brings back drive and order of its
+//     snapshot: an image in it can be unmounted, and an order with the then empty drive in front boots on from the next.
+//   - An image that was deleted from its storage keeps the VM from starting: the error says how to take it out.
+//
 // # Why
 //
 //   - What may not be repeated blindly (clone, add disk, migrate) is sent with a context that a signal does not end: its

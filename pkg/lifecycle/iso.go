@@ -231,7 +231,7 @@ func (l *Lifecycle) afterISO(ctx context.Context, s *kvm.Service, out *MountedIS
 	if err != nil {
 		return err
 	}
-	if out.Power, _, err = c.Power(ctx, vm); err != nil || out.Power != kvm.Running {
+	if out.Power, _, err = c.Power(ctx, vm); err != nil || out.Power != kvm.Running || out.Slot == "" {
 		return err
 	}
 	pending, err := c.Pending(ctx, vm)

@@ -329,10 +329,13 @@ func TestISOForgotten(t *testing.T) {
 	if w.isoNote(id) == "" {
 		t.Fatal("nothing is noted")
 	}
-	s := w.service(id)
-	s.Row.Gone()
-	if s.Row.ISOBoot != "" {
-		t.Error("a VM that is gone has an ISO image")
+	w.set(id, "vm_status = ?", string(kvm.Reinstall))
+	p := w.start(nil)
+	if out := p.now(id, p.life.Reinstall()); !out.Complete {
+		t.Fatal(out.Message)
+	}
+	if got := w.isoNote(id); got != "" || strings.Contains(fmt.Sprint(w.vm(id).Config), "iso/") {
+		t.Errorf("the new VM has the old one's note %q: %v", got, w.vm(id).Config)
 	}
 }
 

@@ -44,6 +44,8 @@
 //     cannot be read, has none. Descriptions and snapshot sections may say anything.
 //   - A guest that does not answer its agent is in the wrong state (kvm.ErrState); one that answers no is permanent.
 //   - A delete never asks for unreferenced disks: where clusters share a storage they may be another's.
+//   - Our own credentials leave this package in one place, as secrets of the answer of [Client.Console], for the proxy between a
+//     browser and Proxmox, which connects in our name.
 //   - Names of dots are never sent in a path: shortened on the way, a call for a snapshot would be one for its VM.
 //   - What a guest is told by its configuration is read as far as it can be (kvm.VM.IPConfigOdd): people write odd things
 //     there, and a pipeline must get past them.

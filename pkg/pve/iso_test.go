@@ -30,6 +30,19 @@ func TestCDs(t *testing.T) {
 	}
 }
 
+// TestISOsOfOdd: a storage that is away, and volumes that are no image of it.
+func TestISOsOfOdd(t *testing.T) {
+	_, c := script{"GET /nodes/pve1/storage": {`[{"storage":"nfs","active":0,"content":"iso"}]`}}.serve(t)
+	_, err := c.ISOs(t.Context(), "pve1", "nfs")
+	is(t, "a storage that is away", err, kvm.ErrUnreachable)
+	_, c = script{"GET /nodes/pve1/storage": {`[{"storage":"nfs","active":1,"content":"iso"}]`}, "GET /nodes/pve1/storage/nfs/content": {`[{"volid":"nfs:iso/a.iso","size":"7"},
+		{"volid":"nfs:iso/"},{"volid":"nfs:iso/b/c.iso"},{"volid":"other:iso/d.iso"},{"volid":"nfs:110/vm-110-disk-0.qcow2"},{"volid":"nfs:iso/e\u001b.iso"}]`}}.serve(t)
+	list, err := c.ISOs(t.Context(), "pve1", "nfs")
+	if err != nil || len(list) != 1 || list[0] != (kvm.ISO{Volume: "nfs:iso/a.iso", Name: "a.iso", Size: 7}) {
+		t.Errorf("%+v, %v", list, err)
+	}
+}
+
 func TestISOsOnASimulatedCluster(t *testing.T) {
 	on(t, func(t *testing.T, version string, c *Client, sim *pvesim.Cluster, o kvm.Owned) {
 		ctx := t.Context()

@@ -22,7 +22,7 @@ func TestSave(t *testing.T) {
 	x.db.Exec("UPDATE puqProxmoxKVM_vm_info SET status_since = '2026-01-01', alerted = 1, message = 'm', suspended = 1, queued_at = '2026-01-02'")
 	r := &sv.Row
 	r.VMID, r.ServerID, r.Node, r.UUID, r.UUIDs, r.MAC = 2003, 5, "pve2", "b", []string{"a", "b"}, "BC:24:11:00:00:01"
-	r.CloneSent, r.MigrateTarget, r.DiskSlot, r.PasswordSet, r.TaskKind, r.TaskUPID = true, "pve3", "scsi1", true, "clone", "UPID:x"
+	r.CloneSent, r.MigrateTarget, r.DiskSlot, r.ISOBoot, r.PasswordSet, r.TaskKind, r.TaskUPID = true, "pve3", "scsi1", "ide0 cdn", true, "clone", "UPID:x"
 	want := *r
 	if err := x.Save(t.Context(), sv); err != nil {
 		t.Fatal(err)
