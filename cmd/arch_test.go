@@ -16,7 +16,7 @@ const module = "github.com/puqkvm/puqkvm"
 // arrows says which packages of ours each package may import. What is not here may import nothing of ours.
 var arrows = map[string][]string{
 	"":                                 {"cmd"},
-	"cmd":                              {"pkg/config", "pkg/clock", "pkg/console", "pkg/cron", "pkg/dns", "pkg/dns/cloudflare", "pkg/dns/hestiacp", "pkg/dns/powerdns", "pkg/event", "pkg/explain", "pkg/ipam", "pkg/kvm", "pkg/lifecycle", "pkg/mail", "pkg/pipeline", "pkg/pve", "pkg/pve/pvesim", "pkg/transcript", "pkg/trust", "pkg/whmcs", "pkg/whmcs/whmcsapi", "pkg/whmcs/whmcsapi/apisim", "pkg/whmcs/whmcstest"},
+	"cmd":                              {"pkg/config", "pkg/clock", "pkg/console", "pkg/cron", "pkg/dns", "pkg/dns/cloudflare", "pkg/dns/hestiacp", "pkg/dns/powerdns", "pkg/event", "pkg/explain", "pkg/ipam", "pkg/kvm", "pkg/lifecycle", "pkg/mail", "pkg/pipeline", "pkg/pve", "pkg/pve/pvesim", "pkg/stats", "pkg/transcript", "pkg/trust", "pkg/whmcs", "pkg/whmcs/whmcsapi", "pkg/whmcs/whmcsapi/apisim", "pkg/whmcs/whmcstest"},
 	"pkg/dns":                          {"pkg/kvm", "pkg/event", "pkg/clock"},
 	"pkg/dns/dnstest":                  {"pkg/dns", "pkg/kvm"},
 	"pkg/dns/web":                      {"pkg/kvm", "pkg/trust"},
@@ -36,6 +36,7 @@ var arrows = map[string][]string{
 	"pkg/mail":                         {"pkg/kvm", "pkg/clock", "pkg/event"},
 	"pkg/pve":                          {"pkg/kvm", "pkg/clock", "pkg/event", "pkg/trust", "pkg/pve/pattern"},
 	"pkg/pve/pvesim":                   {"pkg/kvm", "pkg/clock", "pkg/hangup", "pkg/pve/pattern", "pkg/trust/selfsigned"},
+	"pkg/stats":                        {"pkg/kvm", "pkg/clock", "pkg/event"},
 	"pkg/trust":                        {"pkg/kvm"},
 	"pkg/whmcs":                        {"pkg/kvm", "pkg/clock", "pkg/event"},
 	"pkg/whmcs/whmcsapi":               {"pkg/kvm", "pkg/clock"},

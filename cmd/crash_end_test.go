@@ -21,13 +21,13 @@ type dumped struct {
 }
 
 // crashTables are all tables but those that tell what was done when: the stored runs and the tasks' last starts, which a
-// disturbance changes as it should, and WHMCS's list of sent mails, which are counted where they are sent.
+// disturbance changes as it should, the counters of the last count, and WHMCS's list of sent mails, which are counted where they are sent.
 func (w *world) crashTables() []dumped {
 	w.t.Helper()
 	var out []dumped
 	for _, name := range w.tables() {
 		switch name {
-		case "puq_proxmox_kvm_runs", "puq_proxmox_kvm_cron_tasks", "puq_proxmox_kvm_leases", "tblemails":
+		case "puq_proxmox_kvm_runs", "puq_proxmox_kvm_cron_tasks", "puq_proxmox_kvm_leases", "puq_proxmox_kvm_counters", "tblemails":
 			continue
 		}
 		t := dumped{name: name, columns: w.column("SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? ORDER BY ORDINAL_POSITION", name)}

@@ -11,6 +11,7 @@ import (
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/lifecycle"
 	"github.com/puqkvm/puqkvm/pkg/pipeline"
+	"github.com/puqkvm/puqkvm/pkg/stats"
 	"github.com/puqkvm/puqkvm/pkg/transcript"
 	"github.com/spf13/cobra"
 )
@@ -94,6 +95,7 @@ func (a *app) cron(ctx context.Context, only int64) (*cron.Cron, error) {
 		{Name: cron.RestoreTask, Interval: every[cron.RestoreTask], Quiet: true, Run: restores.Run},
 		{Name: cron.BackupTask, Interval: every[cron.BackupTask], Quiet: true, Run: backups.Run},
 		{Name: cron.ScheduledTask, Interval: every[cron.ScheduledTask], Quiet: true, Run: scheduled.Run},
+		{Name: stats.Task, Interval: every[stats.Task], Quiet: true, Run: a.statistics},
 	}}, nil
 }
 
@@ -124,6 +126,13 @@ func (a *app) oldSnapshots(l *lifecycle.Lifecycle, owner string) *cron.Sweep {
 			}
 			return len(removed) > 0, err
 		}}
+}
+
+// statistics is the task that counts traffic.
+func (a *app) statistics(ctx context.Context, sink event.Sink) (cron.Report, error) {
+	c := stats.Collector{Store: a.store, Clock: a.Clock, Cluster: func(ctx context.Context, id int64) (stats.Cluster, error) { return a.client(ctx, id) }}
+	stored, failed, err := c.Run(ctx, sink)
+	return cron.Report{Processed: stored, Errors: failed}, err
 }
 
 type listedTask struct {

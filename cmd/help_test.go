@@ -131,6 +131,7 @@ func TestJSON(t *testing.T) {
 		"puqkvm iso mount":             {{"5546", "none.iso"}, {"9", "none.iso"}, {"5546"}},
 		"puqkvm iso unmount":           {{"5546"}, {"9"}},
 		"puqkvm console":               {{"5546"}, {"9"}, {"x"}},
+		"puqkvm stats":                 {{"5546"}, {"5546", "--chart"}, {"5546", "--chart", "cpu", "--timeframe=hour"}, {"5546", "--timeframe=hour"}, {"9"}, {"x"}, {"9", "--chart=all"}, {}},
 		"puqkvm settings show":         {{}, {"--sources"}},
 		"puqkvm settings set":          {{"cron.wait", "300"}, {"cron.wait", "--default"}, {"cron.wait"}, {"x", "y"}},
 		"puqkvm db migrate":            {{}, {"--plan"}},

@@ -99,7 +99,7 @@ Exit codes of every command:
 		c.AddCommand(newVerbCmd(a, v))
 	}
 	c.AddCommand(powerCommands(a)...)
-	c.AddCommand(newFirewallCmd(a), newISOCmd(a), newConsoleCmd(a))
+	c.AddCommand(newFirewallCmd(a), newISOCmd(a), newConsoleCmd(a), newStatsCmd(a))
 	for _, sub := range c.Commands() {
 		nameExits(sub)
 	}

@@ -102,6 +102,7 @@ func (s *script) world(ts *testscript.TestScript, neg bool, args []string) {
 		model := pvesim.SmallMachine()
 		model.Exact = map[string]time.Duration{"qmigrate": 30 * time.Second, "qmconfig": 3 * time.Second, "resize": time.Second, "qmstart": 8 * time.Second}
 		s.w = newWorld(s.t, scene{model: model, clock: clock.NewFake(epoch.Add(-time.Hour))})
+		s.w.ok("settings", "set", "cron.interval.collectingStatistics", "0") // it had not run in the seeds' hours
 	default:
 		ts.Fatalf("there is no such world")
 	}
@@ -186,7 +187,7 @@ func (s *script) sql(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func (s *script) sim(ts *testscript.TestScript, neg bool, args []string) {
-	const usage = "sim lock VMID [LOCK] | uuid VMID UUID | power VMID running|stopped | node NODE up|down | config VMID KEY VALUE | deaf VMID | agent VMID | snapshot VMID NAME | remove VMID | quorum yes|no | vm VMID NAME [key=value...] | backup STORAGE VMID | write VMID SLOT TEXT | show VMID | full STORAGE yes|no"
+	const usage = "sim lock VMID [LOCK] | uuid VMID UUID | power VMID running|stopped | node NODE up|down | config VMID KEY VALUE | deaf VMID | agent VMID | snapshot VMID NAME | remove VMID | quorum yes|no | vm VMID NAME [key=value...] | backup STORAGE VMID | write VMID SLOT TEXT | show VMID | full STORAGE yes|no | traffic VMID IN OUT"
 	want(ts, neg, args, 2, usage)
 	what, rest := args[0], append(args[1:], "")
 	switch what {
@@ -220,6 +221,9 @@ func (s *script) sim(ts *testscript.TestScript, neg bool, args []string) {
 	case "show":
 		vm, _ := s.w.sim.VM(number(ts, rest[0]))
 		fmt.Fprintf(ts.Stdout(), "%s\n", vmInShort(vm))
+	case "traffic": // bytes a second
+		want(ts, neg, args, 4, usage)
+		ts.Check(s.w.sim.SetTraffic(number(ts, rest[0]), float64(number(ts, rest[1])), float64(number(ts, rest[2]))))
 	case "backup":
 		volume, err := s.w.sim.AddBackup(rest[0], number(ts, rest[1]), s.w.clock.Now())
 		ts.Check(err)

@@ -143,6 +143,13 @@ type ServiceResult struct {
 	Skipped string        `json:"skipped,omitempty"` // why nothing was to be done; then there is no message
 }
 
+// TaskSaid is what a task tells of itself, not of a service: a server that could not be reached.
+type TaskSaid struct {
+	At
+	Task string `json:"task"`
+	Text string `json:"text"`
+}
+
 // Name is tick_started.
 func (TickStarted) Name() string { return "tick_started" }
 
@@ -178,3 +185,6 @@ func (DNSChanged) Name() string { return "dns_changed" }
 
 // Name is service_result.
 func (ServiceResult) Name() string { return "service_result" }
+
+// Name is task_said.
+func (TaskSaid) Name() string { return "task_said" }

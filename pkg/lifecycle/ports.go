@@ -73,6 +73,7 @@ type (
 		Archiver
 		Firewaller
 		Screener
+		Charter
 	}
 
 	// Finder reads what is where.
@@ -219,5 +220,11 @@ type (
 		Pending(ctx context.Context, vm kvm.Owned) ([]string, error)
 		// Console opens the running VM's console for one connection.
 		Console(ctx context.Context, vm kvm.Owned) (kvm.Console, error)
+	}
+
+	// Charter reads what a VM has used.
+	Charter interface {
+		// Usage are the points of the VM's charts over hour, day, week, month or year, the oldest first.
+		Usage(ctx context.Context, vm kvm.Owned, frame string) ([]kvm.Usage, error)
 	}
 )

@@ -52,4 +52,7 @@
 //   - Nodes and storages are shared for ten seconds, like the snapshot: they are only chosen by.
 //   - One cluster/resources without a type gives VMs and nodes in one call; [Client.Snapshot] shares it within a tick,
 //     [Client.Place] never does, since what is done next depends on it.
+//   - Counters of traffic are read one by one ([Client.Traffic]): one guest's nonsense must not cost all others theirs. What was
+//     not said is unknown, never 0: a 0 would be taken for a start.
+//   - A chart's values are pointers, since the gaps in them say something; a nonsense value is a gap.
 package pve

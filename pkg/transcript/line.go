@@ -34,6 +34,8 @@ func Line(e event.Event, zone *time.Location) string {
 		return fmt.Sprintf("%s [%s] Running (interval: %dm, last: %s)", stamp, e.Task, int(e.Interval.Minutes()), last)
 	case event.TaskEnded:
 		return fmt.Sprintf("%s [%s] Done (%.1fs) — processed: %d, errors: %d", stamp, e.Task, e.Took.Seconds(), e.Processed, e.Errors)
+	case event.TaskSaid:
+		return fmt.Sprintf("%s [%s] %s", stamp, e.Task, oneLine(e.Text))
 	case event.BlockStarted:
 		return fmt.Sprintf("--- %s: service=%d vm=%d status=%s ---", e.Pipeline, e.Service, e.VMID, e.Status)
 	case event.StepEnded:

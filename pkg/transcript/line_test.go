@@ -52,6 +52,7 @@ var all = []struct {
 		"2026-04-10 03:49:19       · rev OK [powerdns] 130.168.192.in-addr.arpa ← 192.168.130.6 → name.example.com"},
 	{event.DNSChanged{At: at("03:49:19"), Op: "rev-del", Provider: "cloudflare", Zone: "130.168.192.in-addr.arpa", Host: "name.example.com", Addrs: []string{"192.168.130.6"}, Error: "no\nanswer"},
 		"2026-04-10 03:49:19       · rev-del ERR [cloudflare] 130.168.192.in-addr.arpa ← 192.168.130.6 → name.example.com: no answer"},
+	{event.TaskSaid{At: at("03:50:16"), Task: "collectingStatistics", Text: "server 1: no\nanswer"}, "2026-04-10 03:50:16 [collectingStatistics] server 1: no answer"},
 	{event.TickEnded{At: at("03:50:16"), Took: 57600 * time.Millisecond}, "2026-04-10 03:50:16 PUQ Proxmox KVM Cron End (57.6s total)"},
 }
 

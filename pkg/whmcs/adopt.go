@@ -42,6 +42,11 @@ func (s *Store) upgrade(ctx context.Context, t tableDef, have map[string]column)
 	if c, found := have["service_id"]; found && !strings.HasSuffix(c.dataType, "int") {
 		return nil, kvm.WithHint(kvm.Errorf(kvm.ErrAdmin, "%s.%s is %s, not a number", t.name, c.name, c.fullType), "rename the table and run puqkvm db migrate again")
 	}
+	if t.name == statisticsTable {
+		if err := s.swallows(ctx, t, indexes); err != nil {
+			return nil, err
+		}
+	}
 	parts = append(parts, relaxed(t, have)...)
 	for _, c := range have {
 		if !strings.EqualFold(c.engine, "InnoDB") {
@@ -53,6 +58,25 @@ func (s *Store) upgrade(ctx context.Context, t tableDef, have map[string]column)
 		return nil, nil
 	}
 	return []step{s.exec("ALTER TABLE " + quoteName(t.name) + " " + strings.Join(parts, ", "))}, nil
+}
+
+// swallows refuses a table in which a unique index of another program's could take a row of ours for one of its own, so that
+// our INSERT … ON DUPLICATE KEY UPDATE would write to that.
+func (s *Store) swallows(ctx context.Context, t tableDef, indexes indexSet) error {
+	var counted sql.NullString // a column that numbers its rows itself
+	err := s.db.QueryRowContext(ctx, `SELECT MAX(COLUMN_NAME) FROM information_schema.COLUMNS
+		WHERE TABLE_SCHEMA = DATABASE() AND TABLE_NAME = ? AND EXTRA LIKE '%auto_increment%'`, t.name).Scan(&counted)
+	if err != nil {
+		return s.failed(err, "columns of %s", t.name)
+	}
+	for _, index := range indexes {
+		ours := slices.ContainsFunc(t.keys, func(k keyDef) bool { return k.unique() && k.columns != "id" && slices.Equal(index.columns, k.names()) })
+		if index.unique && !ours && !(len(index.columns) == 1 && strings.EqualFold(index.columns[0], counted.String)) {
+			return kvm.WithHint(kvm.Errorf(kvm.ErrAdmin, "%s has a unique key on %s, which leaves no room for a row an hour", t.name, strings.Join(index.columns, ", ")),
+				"rename the table and run puqkvm db migrate again")
+		}
+	}
+	return nil
 }
 
 func allThere(k keyDef, have map[string]column) bool {

@@ -51,6 +51,10 @@
 //     never given such a one. The reservation is the first one's then.
 //   - A service is forgotten with its addresses in quarantine, also those that only tblhosting names: a VM that was never
 //     adopted may use them.
+//   - The counters of the last count and the hours that were made of them are written in one transaction, which all who count
+//     take turns at (the row of their cron task is the lock). The statements are few: a thousand services in five.
+//   - puqProxmoxKVM_statistics may be the PHP module's. Its rows stay, unread and unpurged, and are told from ours by having no
+//     utc_hour. A table whose own unique keys leave no room for a row an hour is refused by name.
 //   - configuration.php is read by a tokenizer. Executing it would need PHP; a regular expression would read values out
 //     of comments, out of branches that are never taken, and half of a broken file.
 //   - The DDL is data, compared with information_schema, not a list of numbered scripts: so tables that a PHP

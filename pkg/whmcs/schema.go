@@ -12,7 +12,8 @@ const schemaVersion = 4
 var sinceVersion1 = [...]string{"puqProxmoxKVM_vm_info.vm_cluster", "puqProxmoxKVM_vm_info.next_status", "puqProxmoxKVM_vm_info.template", "puq_proxmox_kvm_backups",
 	"puqProxmoxKVM_vm_info.own_snapshots", "puqProxmoxKVM_vm_info.backup_date", "puqProxmoxKVM_vm_info.backup_moment",
 	"puqProxmoxKVM_vm_info.backup_after", "puqProxmoxKVM_vm_info.backup_sent", "puqProxmoxKVM_vm_info.backup_note", "puqProxmoxKVM_vm_info.restore_from", "puqProxmoxKVM_vm_info.restore_failed", "puqProxmoxKVM_vm_info.firewall", "puqProxmoxKVM_vm_info.iso_boot", "puq_proxmox_kvm_backups.uuid", "puq_proxmox_kvm_backups.made_at", "puq_proxmox_kvm_backups.size",
-	"puq_proxmox_kvm_dns_records", "puq_proxmox_kvm_leases"}
+	"puq_proxmox_kvm_dns_records", "puq_proxmox_kvm_leases",
+	statisticsTable, "puq_proxmox_kvm_counters"}
 
 // Character sets of text columns: ours are utf8mb4; ids, addresses and tokens are ascii and compare byte by byte, JSON
 // documents compare byte by byte too.
@@ -121,6 +122,11 @@ func adoptedTables() []tableDef {
 		{"puq_proxmox_kvm_dns_zones", defs(
 			"id int NOT NULL AUTO_INCREMENT", "zone varchar(255) NOT NULL DEFAULT ''", "type varchar(32) NOT NULL DEFAULT ''", "config text NULL",
 		), []keyDef{{"PRIMARY KEY", "id"}}},
+		// The PHP module's rows have no utc_hour.
+		{statisticsTable, defs(
+			"id bigint NOT NULL AUTO_INCREMENT", "service_id int NOT NULL DEFAULT 0", "utc_hour datetime NULL",
+			"in_bytes bigint NOT NULL DEFAULT 0", "out_bytes bigint NOT NULL DEFAULT 0",
+		), []keyDef{{"PRIMARY KEY", "id"}, {"UNIQUE KEY", "service_id,utc_hour"}, {"KEY", "utc_hour"}}},
 	}
 }
 
@@ -164,6 +170,10 @@ func stateTables() []tableDef {
 		), []keyDef{{"PRIMARY KEY", "id"}, {"UNIQUE KEY", "service_id,kind,name,address"}, {"KEY", "name"}, {"KEY", "state"}}},
 		{"puq_proxmox_kvm_leases", defs("name varchar(190)"+ascii+" NOT NULL", "owner varchar(190)"+ascii+" NOT NULL DEFAULT ''", "until datetime(6) NOT NULL"),
 			[]keyDef{{"PRIMARY KEY", "name"}}},
+		{"puq_proxmox_kvm_counters", defs(
+			"service_id int NOT NULL", "vm_uuid varchar(36)"+ascii+" NOT NULL DEFAULT ''", "in_bytes bigint NOT NULL DEFAULT 0", "out_bytes bigint NOT NULL DEFAULT 0",
+			"uptime_s bigint NOT NULL DEFAULT 0", "sampled_at datetime(6) NOT NULL",
+		), []keyDef{{"PRIMARY KEY", "service_id"}}},
 		{"puq_proxmox_kvm_cron_tasks", defs(
 			"name varchar(64)"+ascii+" NOT NULL", "started_at datetime(6) NULL", "finished_at datetime(6) NULL",
 			"result varchar(255) NOT NULL DEFAULT ''", "owner varchar(190)"+ascii+" NOT NULL DEFAULT ''",

@@ -23,7 +23,7 @@ POST   /faults            put one in place: {"id":1}
 DELETE /faults            remove all; DELETE /faults/1 removes one
 POST   /nodes/NAME        {"online":false} pulls the plug: what ran there is over; {"online":true} boots it
 POST   /storages/ID       {"full":true}
-POST   /vms/VMID          {"lock":"backup"} ("" unlocks), {"power":"running"} or "stopped"
+POST   /vms/VMID          {"lock":"backup"} ("" unlocks), {"power":"running"} or "stopped", {"traffic":{"in":1000,"out":50}} bytes a second
 POST   /cluster           {"quorate":false}
 GET    /state             nodes, storages, VMs, tasks
 GET    /requests          the last requests of the API, secrets hidden; ?limit=N for fewer
@@ -211,6 +211,10 @@ func (s *Control) setVM(r *http.Request) (any, error) {
 	var want struct {
 		Lock  *string    `json:"lock"`
 		Power *kvm.Power `json:"power"`
+		Carry *struct {
+			In  float64 `json:"in"`
+			Out float64 `json:"out"`
+		} `json:"traffic"`
 	}
 	vmid, err := strconv.Atoi(r.PathValue("vmid"))
 	if err != nil {
@@ -220,8 +224,10 @@ func (s *Control) setVM(r *http.Request) (any, error) {
 		return nil, err
 	}
 	switch {
-	case want.Lock == nil && want.Power == nil:
-		return nil, errors.New(`the body: "lock" or "power" is missing; {"lock":"backup"}, {"power":"stopped"}`)
+	case want.Lock == nil && want.Power == nil && want.Carry == nil:
+		return nil, errors.New(`the body: "lock", "power" or "traffic" is missing; {"lock":"backup"}, {"power":"stopped"}, {"traffic":{"in":1000,"out":50}}`)
+	case want.Carry != nil && (want.Carry.In < 0 || want.Carry.Out < 0 || want.Carry.In > 1e12 || want.Carry.Out > 1e12):
+		return nil, errors.New(`traffic: "in" and "out" are bytes a second, 0 to 1e12`)
 	case want.Lock != nil && !slices.Contains(lockNames, *want.Lock):
 		return nil, fmt.Errorf("lock %q: Proxmox VE has %q", *want.Lock, lockNames[1:])
 	case want.Power != nil && *want.Power != kvm.Running && *want.Power != kvm.Stopped:
@@ -237,6 +243,9 @@ func (s *Control) setVM(r *http.Request) (any, error) {
 	}
 	if want.Power != nil && err == nil {
 		err = s.c.SetPower(vmid, *want.Power)
+	}
+	if want.Carry != nil && err == nil {
+		err = s.c.SetTraffic(vmid, want.Carry.In, want.Carry.Out)
 	}
 	return object{"vmid": vmid}, err
 }

@@ -127,6 +127,10 @@ func TestControlCluster(t *testing.T) {
 		len(state.Tasks) != 1 || state.Tasks[0].VMID != 100 || !strings.Contains(state.Tasks[0].Status, "free space in thin pool") {
 		t.Errorf("booted, locked, full: %+v", state)
 	}
+	b.ask(200, "POST", "/vms/200", `{"traffic":{"in":1000,"out":50}}`)
+	if m := c.vms[200]; m.traffic.in != 1000 || m.traffic.out != 50 {
+		t.Errorf("traffic %+v", m.traffic)
+	}
 	b.ask(200, "POST", "/vms/200", `{"lock":"","power":"stopped"}`)
 	b.ask(200, "POST", "/cluster", `{"quorate":false}`)
 	k.want("500 cluster not ready - no quorum?", http.MethodPost, "/nodes/pve2/qemu/200/status/start", "")
@@ -196,6 +200,7 @@ func TestControlRefuses(t *testing.T) {
 		{400, "POST", "/vms/9000", `{"lock":"mine"}`, "Proxmox VE has"},
 		{400, "POST", "/vms/9000", `{"power":"on"}`, `it is \"running\" or \"stopped\"`},
 		{400, "POST", "/vms/9000", `{"power":"running","lock":"backup"}`, "is a template"},
+		{400, "POST", "/vms/9000", `{"traffic":{"in":-1}}`, "are bytes a second"},
 		{400, "POST", "/cluster", `{}`, `\"quorate\" is missing`},
 		{400, "GET", "/requests?limit=0", ``, "it is a number from 1 on"},
 		{404, "GET", "/nothing", ``, "GET / tells which there are"},

@@ -18,7 +18,7 @@
 //
 // Disks have no bytes. [Cluster.WriteDisk] marks one, and clones, snapshots, backups, moves and restores carry the mark, so
 // that a test sees what came back. A guest is silent until [Cluster.SetGuest] puts one in that answers its agent, and its
-// cards carry nothing until [Cluster.SetTraffic].
+// cards carry nothing until [Cluster.SetTraffic]; what they carried starts anew with the VM.
 //
 // # Why
 //

@@ -125,6 +125,13 @@ func TestTraffic(t *testing.T) {
 		if len(rows) != points || filled < 0 || rows[filled].(map[string]any)["time"] != 1795276800.0 || last["netout"] != 50.0 || last["maxcpu"] != 1.0 {
 			t.Errorf("%s: %d points, first filled %d, last %v", version, len(rows), filled, last)
 		}
+		// Another rate counts from then on.
+		s.must(s.c.SetTraffic(100, 10, 0))
+		s.clk.Advance(time.Minute)
+		s.play(`GET /nodes/pve1/qemu/100/status/current`)
+		if status = s.last.data.(map[string]any); status["netin"] != 600600.0 || status["netout"] != 30000.0 {
+			t.Errorf("%s: carried %v and %v", version, status["netin"], status["netout"])
+		}
 		s.must(s.c.SetPower(100, kvm.Stopped))
 		s.must(s.c.SetPower(100, kvm.Running))
 		s.play(`GET /cluster/resources type=vm`)

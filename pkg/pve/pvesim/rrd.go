@@ -56,12 +56,19 @@ func (r *request) rrdData() (any, error) {
 	return rows, nil
 }
 
-// traffic is what a running VM's network cards carry, in bytes a second.
-type traffic struct{ in, out float64 }
+// traffic is what a running VM's network cards carry, in bytes a second, since a moment, and what they had carried until then.
+type traffic struct {
+	in, out       float64
+	since         time.Time
+	hadIn, hadOut float64
+}
 
-// SetTraffic makes a VM receive and send that many bytes a second while it runs, from its start on.
+// SetTraffic makes a VM receive and send that many bytes a second from now on, while it runs.
 func (c *Cluster) SetTraffic(vmid int, in, out float64) error {
-	return c.change(vmid, func(m *vm) { m.traffic = traffic{in, out} })
+	return c.change(vmid, func(m *vm) {
+		hadIn, hadOut := m.carried(c.now)
+		m.traffic = traffic{in: in, out: out, since: c.now, hadIn: float64(hadIn), hadOut: float64(hadOut)}
+	})
 }
 
 // carried is what has been received and sent since the VM was started.
@@ -69,6 +76,10 @@ func (m *vm) carried(now time.Time) (in, out int64) {
 	if !m.running {
 		return 0, 0
 	}
-	seconds := now.Sub(m.since).Seconds()
-	return int64(m.traffic.in * seconds), int64(m.traffic.out * seconds)
+	t := m.traffic
+	if t.since.Before(m.since) {
+		t.since, t.hadIn, t.hadOut = m.since, 0, 0
+	}
+	seconds := now.Sub(t.since).Seconds()
+	return int64(t.hadIn + t.in*seconds), int64(t.hadOut + t.out*seconds)
 }

@@ -38,3 +38,5 @@ INSERT INTO puq_customization_module_puq_proxmox_kvm_ip_pools
 
 INSERT INTO puq_customization_module_puq_proxmox_kvm_dns_zones (zone, type, config) VALUES
   ('example.com', 'powerdns', '{"server":"http://127.0.0.1:8081","api_key":"k"}');
+
+INSERT INTO puqProxmoxKVM_statistics (service_id, date, netin, netout) VALUES (5546, '2026-04-10 07:00:00', 1, 2), (5546, '2026-04-10 08:00:00', 3, 4);
