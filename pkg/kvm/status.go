@@ -113,6 +113,7 @@ const (
 	RSAdditionalDiskSize    Status = "rs_additional_disk_size"
 	RSAdditionalDiskLimits  Status = "rs_additional_disk_bandwidth"
 	RSNetwork               Status = "rs_network"
+	RSFirewall              Status = "rs_firewall"
 	RSCloudinit             Status = "rs_cloudinit"
 	RSStarting              Status = "rs_starting"
 	// ErrorRestore: a restore has failed, and what the VM holds is not known; a restore or a reinstall mends it.

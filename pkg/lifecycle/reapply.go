@@ -11,13 +11,15 @@ import (
 // reapplied are the statuses of a table that makes a VM, whose configuration has come from elsewhere (a backup, a snapshot),
 // what its package says, and starts it. Each names the last completed row.
 type reapplied struct {
-	from, cpuRAM, systemSize, systemLimits, additional, additionalSize, additionalLimits, network, cloudinit, starting kvm.Status
+	from, cpuRAM, systemSize, systemLimits, additional, additionalSize, additionalLimits, network kvm.Status
+	firewall                                                                                      kvm.Status // "" = what has come has none
+	cloudinit, starting                                                                           kvm.Status
 }
 
 // rows are the table's, up to the one that sees the VM run, which is last.
 func (r reapplied) rows(l *Lifecycle, last pipeline.Step) []pipeline.Step {
 	last.From, last.To, last.OnFail = r.starting, kvm.Ready, r.cloudinit
-	return []pipeline.Step{
+	steps := []pipeline.Step{
 		{From: r.from, Title: "Set CPU & RAM", To: r.cpuRAM, Do: l.row(l.setCPURAM)},
 		{From: r.cpuRAM, Title: "Resize system disk", To: r.systemSize, Do: l.row(l.resizeSystemDisk)},
 		{From: r.systemSize, Title: "Set system disk I/O", To: r.systemLimits, Do: l.row(l.limitSystemDisk)},
@@ -25,10 +27,22 @@ func (r reapplied) rows(l *Lifecycle, last pipeline.Step) []pipeline.Step {
 		{From: r.additional, Title: "Resize additional disk", To: r.additionalSize, Do: l.row(l.resizeAdditionalDisk)},
 		{From: r.additionalSize, Title: "Set additional disk I/O", To: r.additionalLimits, Do: l.row(l.limitAdditionalDisk)},
 		{From: r.additionalLimits, Title: "Configure network", To: r.network, Do: l.row(l.configureNetwork)},
-		{From: r.network, Title: "Configure cloud-init", To: r.cloudinit, Do: l.row(l.restoreCloudInit)},
-		{From: r.cloudinit, Title: "Start VM", To: r.starting, Do: l.row(l.startVM)},
-		last,
 	}
+	told := r.network
+	if r.firewall != "" {
+		told = r.firewall
+		steps = append(steps, pipeline.Step{From: r.network, Title: "Configure firewall", To: r.firewall, Do: l.row(l.restoreFirewall)})
+	}
+	return append(steps,
+		pipeline.Step{From: told, Title: "Configure cloud-init", To: r.cloudinit, Do: l.row(l.restoreCloudInit)},
+		pipeline.Step{From: r.cloudinit, Title: "Start VM", To: r.starting, Do: l.row(l.startVM)},
+		last)
+}
+
+// restoreFirewall makes the firewall what it was before: a backup brings the one of its day, with the addresses of then. What an
+// administrator had in it then stays.
+func (l *Lifecycle) restoreFirewall(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
+	return l.makeFirewall(ctx, s, false)
 }
 
 // restoreCloudInit tells the guest its name, user, password and addresses as they are stored now: those in a backup or snapshot

@@ -17,7 +17,7 @@ const taskRestore = "restore"
 // to fail is refused while the VM is whole; one that fails on the way ends at error_restore.
 func (l *Lifecycle) Restore() *pipeline.Pipeline {
 	at := reapplied{kvm.RSRestored, kvm.RSCPURAM, kvm.RSSystemDiskSize, kvm.RSSystemDiskBandwidth, kvm.RSCreatedAdditionalDisk,
-		kvm.RSAdditionalDiskSize, kvm.RSAdditionalDiskLimits, kvm.RSNetwork, kvm.RSCloudinit, kvm.RSStarting}
+		kvm.RSAdditionalDiskSize, kvm.RSAdditionalDiskLimits, kvm.RSNetwork, kvm.RSFirewall, kvm.RSCloudinit, kvm.RSStarting}
 	return &pipeline.Pipeline{Name: "Restore", Action: "restore", Check: l.checkToRestore, Fail: l.restoreFailed, Steps: append([]pipeline.Step{
 		{From: kvm.Restore, Title: "Check backup", To: kvm.RSChecked, Lasting: kvm.Ready, Do: l.row(l.checkBackup)},
 		{From: kvm.RSChecked, Title: "Stop VM", To: kvm.RSStopped, Do: l.row(l.stopVM)},
@@ -134,7 +134,7 @@ func (l *Lifecycle) restoreBackup(ctx context.Context, s *kvm.Service) (pipeline
 	if _, vm, err = l.look(ctx, s); err != nil {
 		return pipeline.Result{}, err
 	}
-	s.Row.UUID, s.Row.RestoreFailed, s.Row.OwnSnapshots = vm.VM().UUID, false, 0
+	s.Row.UUID, s.Row.RestoreFailed, s.Row.OwnSnapshots, s.Row.ISOBoot = vm.VM().UUID, false, 0, ""
 	findAdditionalDisk(s, vm.VM())
 	return pipeline.Result{}, nil
 }

@@ -17,7 +17,7 @@ const taskRollback = "rollback"
 // a storage that goes back to its newest snapshot alone, leaves the disks as they are.
 func (l *Lifecycle) Rollback() *pipeline.Pipeline {
 	at := reapplied{kvm.RBRolledBack, kvm.RBCPURAM, kvm.RBSystemDiskSize, kvm.RBSystemDiskBandwidth, kvm.RBCreatedAdditionalDisk,
-		kvm.RBAdditionalDiskSize, kvm.RBAdditionalDiskLimits, kvm.RBNetwork, kvm.RBCloudinit, kvm.RBStarting}
+		kvm.RBAdditionalDiskSize, kvm.RBAdditionalDiskLimits, kvm.RBNetwork, "", kvm.RBCloudinit, kvm.RBStarting}
 	return &pipeline.Pipeline{Name: "Rollback", Action: "rollback", Check: l.check, Steps: append([]pipeline.Step{
 		{From: kvm.Rollback, Title: "Check snapshot", To: kvm.RBChecked, Lasting: kvm.Ready, Do: l.row(l.checkSnapshot)},
 		{From: kvm.RBChecked, Title: "Stop VM", To: kvm.RBStopped, Do: l.row(l.stopVM)},
@@ -106,6 +106,7 @@ func (l *Lifecycle) rollBack(ctx context.Context, s *kvm.Service) (pipeline.Resu
 	if err != nil {
 		return pipeline.Result{}, err
 	}
+	s.Row.ISOBoot = "" // the boot order is the one of then
 	_, _, err = l.look(ctx, s)
 	return pipeline.Result{}, err
 }

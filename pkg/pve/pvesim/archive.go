@@ -11,6 +11,8 @@ import (
 type archive struct {
 	conf  map[string]string
 	disks map[string]archived // by slot
+	// firewall is the VM's firewall file (qemu-server's VZDump.pm adds it, and a restore puts it back); nil = it had none.
+	firewall *firewall
 }
 
 type archived struct {
@@ -24,6 +26,9 @@ func contentOf(v *volume) content { return content{v.size, v.contents} }
 func (c *Cluster) archiveOf(m *vm) (a *archive, size, written int64, err error) {
 	a = &archive{conf: maps.Clone(m.conf), disks: map[string]archived{}}
 	maps.DeleteFunc(a.conf, func(k, _ string) bool { return k == "lock" || k == "parent" || unusedKey.MatchString(k) })
+	if f := c.firewalls[m.vmid]; f != nil {
+		a.firewall = f.clone()
+	}
 	for _, k := range c.snapshotVolumes(m.conf) {
 		p := c.drive(k, m.conf[k])
 		v := c.volume(m.node, p["file"])

@@ -114,6 +114,9 @@ func (r *request) restore(o *op, m *vm, v *volume, ch configChange) {
 	o.after(o.task.length(c.model.Restore+copying(size, c.model.RestoreRate)), func() {
 		o.commit(func() {
 			o.logf("rescan volumes...")
+			if a.firewall != nil {
+				c.firewalls[m.vmid] = a.firewall.clone()
+			}
 			m.conf, m.pending, m.snapshots = conf, map[string]change{}, map[string]*snapshot{}
 			if r.has("pool") {
 				m.pool = r.str("pool")
