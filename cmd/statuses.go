@@ -2,6 +2,8 @@ package cmd
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
@@ -143,6 +145,10 @@ const lineWidth = 124
 
 func (d drawing) markdown() string {
 	var b strings.Builder
+	indent := 0
+	for _, p := range d.Pipelines {
+		indent = max(indent, len(p.Name)+1)
+	}
 	b.WriteString("```\n")
 	for _, p := range d.Pipelines {
 		var words, falls []string
@@ -166,25 +172,43 @@ func (d drawing) markdown() string {
 		if len(lasting) == 1 && len(falls) == 1 && everyRow(p) {
 			falls[0] = "any fails for good: " + string(p.Rows[0].Lasting)
 		}
-		b.WriteString(folded(fmt.Sprintf("%-14s", p.Name), text))
+		b.WriteString(folded(fmt.Sprintf("%-*s", indent, p.Name), text))
 		if len(falls) > 0 {
-			b.WriteString(folded(strings.Repeat(" ", 14), "("+strings.Join(falls, "; ")+")"))
+			b.WriteString(folded(strings.Repeat(" ", indent), "("+strings.Join(falls, "; ")+")"))
 		}
 	}
 	b.WriteString("```\n\n| |")
-	for _, v := range d.Matrix {
-		b.WriteString(" " + string(v.Verb) + " |")
+	alike := d.alike()
+	for _, verbs := range alike {
+		var names []string
+		for _, v := range verbs {
+			names = append(names, string(v.Verb))
+		}
+		b.WriteString(" " + strings.Join(names, ", ") + " |")
 	}
-	b.WriteString("\n|" + strings.Repeat("---|", len(d.Matrix)+1) + "\n")
+	b.WriteString("\n|" + strings.Repeat("---|", len(alike)+1) + "\n")
 	for _, phase := range kvm.Phases() {
 		fmt.Fprintf(&b, "| `%s` |", phase)
-		for _, v := range d.Matrix {
-			b.WriteString(" " + string(v.Phases[phase]) + " |")
+		for _, verbs := range alike {
+			b.WriteString(" " + string(verbs[0].Phases[phase]) + " |")
 		}
 		b.WriteString("\n")
 	}
 	b.WriteString("\n" + decisions + "\n")
 	return b.String()
+}
+
+// alike are the verbs of the matrix, those together of which the same becomes everywhere.
+func (d drawing) alike() (groups [][]drawnVerb) {
+	for _, v := range d.Matrix {
+		i := slices.IndexFunc(groups, func(g []drawnVerb) bool { return maps.Equal(g[0].Phases, v.Phases) })
+		if i < 0 {
+			groups = append(groups, nil)
+			i = len(groups) - 1
+		}
+		groups[i] = append(groups[i], v)
+	}
+	return groups
 }
 
 // everyRow says whether all rows of p go to one status when they fail for good.

@@ -10,7 +10,16 @@
 // keeper renews the claims; when it could not for [patience], everything in hand is stopped, before another process may
 // take it over. A claim ends when its holder lets go, dies, or falls silent, never because the work takes long.
 //
+// # Tasks that go through services at rest
+//
+// [Sweep] holds one service after the other that may need something small, and does it. [Scheduled] begins what is due only when a
+// slot of its node is free, the longest due first, and walks what is under way. For both, what cannot be done now is left as it is:
+// it is no error, and prints nothing.
+//
 // # Why
+//
+//   - A task that had nothing to do prints nothing, and its end is stored with those of the others in one write: most ticks have
+//     nothing to do.
 //
 //   - Intervals are counted by this host's clock, which the log prints too; claims by the database's clock alone, which
 //     all hosts share. A host whose clock is off runs a task a little early or late; it never breaks a claim.
@@ -24,5 +33,4 @@
 //   - New services pass their first row one after the other, in the order of their age: it takes addresses, and the
 //     oldest order shall have the last one. It asks only the database, so it holds nobody up.
 //   - A task that fails or panics is the tick's error, and the other tasks run all the same.
-//   - A task stands in the table when it works. Those of later versions are not in it.
 package cron

@@ -66,6 +66,31 @@
 //
 // With DHCP nothing of it is managed. The wish stays, and is made so when a change of package ends that.
 //
+// # Backups, and back from them
+//
+// Whose a backup is says the configuration inside it alone (kvm.ProveBackup), and that is read anew right before a backup is removed
+// or restored. What counts and is rotated is what stands in the journal: what our own task made, by the archive that its log names,
+// or what adopt took over. A listing goes by the journal for what was read of a volume before, while its time and size are the same.
+//
+// A backup is requested once: the last backup task of ours that Proxmox knows is stored before the POST, the UPID after it. A run that
+// finds the one without the other takes a later task over as its own, and asks again only when none has appeared after the longest
+// time that Proxmox's proxy could hand the request on. However its task ended, the archive decides: Proxmox gives it its name when it
+// is whole.
+//
+// A scheduled backup is in hand only from when its node has a slot free ([Lifecycle.BeginScheduled]); until then the service is at
+// ready, and in nobody's way. The moment is stored with the status. A day has its backup when that is made, not when it is begun; one
+// that failed for good is made again an hour later, until the next moment.
+//
+// A restore may be requested again: it begins anew and ends the same, and while one is at work the VM is locked. What can be seen to
+// fail is refused by the first row, which has changed nothing; what fails later ends at error_restore, for what the disks hold is not
+// known then. The row remembers that (RestoreFailed): a restore or reinstall that is refused at its first row goes back there.
+//
+// A rollback is refused where the VM has a disk that the snapshot does not know: Proxmox would leave that unused, and the rows after
+// it would make an empty one in its place.
+//
+// After both the configuration is of another day. The rows that follow make it what the package, the addresses and the stored password
+// are now; a backup brings its firewall along too, a snapshot none.
+//
 // # ISO images
 //
 // A mount is two calls, the drive and then the boot order: with a drive that the order does not have Proxmox puts it there at the
