@@ -181,7 +181,7 @@ func newBackCmd(a *app, v verb, use, short, long, example string, check func(*li
 
 func newBackupRemoveCmd(a *app) *cobra.Command {
 	return a.forClients(&cobra.Command{
-		Use: "remove SID VOLID", Short: "Remove a backup", Long: `Remove a backup of the service. A protected one stays.
+		Use: "remove SID VOLID", Short: "Remove a backup", Long: `Remove a backup of the service that was made here, or that adopt took over. A protected one stays.
 
 It is done at once. Exit codes: 0 done; 10 something else is in hand: try again; 20 refused in this state, or no backup of this
 service; 30 nothing proves which backups are the service's; 40 Proxmox or the database could not be reached; 1 Proxmox could not

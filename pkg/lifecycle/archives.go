@@ -164,7 +164,8 @@ func (l *Lifecycle) archive(ctx context.Context, c Cluster, s *kvm.Service, volu
 	return list[i], nil
 }
 
-// RemoveBackup is a table of one row that begins and ends at ready: the backup is gone. A protected one stays.
+// RemoveBackup is a table of one row that begins and ends at ready: the backup is gone. A protected one stays, and one that was not
+// made here is nobody's to remove by this way: the administrator's own jobs have their own retention.
 func (l *Lifecycle) RemoveBackup(volume string) *pipeline.Pipeline {
 	do := func(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
 		c, err := l.cluster(ctx, s)
@@ -178,6 +179,8 @@ func (l *Lifecycle) RemoveBackup(volume string) *pipeline.Pipeline {
 		switch {
 		case err != nil:
 			return pipeline.Result{}, err
+		case !b.Own:
+			return pipeline.Result{}, kvm.WithHint(kvm.Errorf(kvm.ErrRefused, "the backup %s was not made here, so it is not removed from here", volume), "remove it in Proxmox, when nobody needs it")
 		case b.Protected:
 			return pipeline.Result{}, kvm.WithHint(kvm.Errorf(kvm.ErrRefused, "the backup %s is protected against removal", volume), "take the protection off in Proxmox")
 		}
