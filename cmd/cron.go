@@ -83,7 +83,7 @@ func (a *app) cron(ctx context.Context, only int64) (*cron.Cron, error) {
 	}
 	restores, backups, scheduled := p.Of(l.Restore()), p.Of(l.Backup()), a.scheduledBackups(l, p)
 	p.Pipelines = slices.DeleteFunc(p.Pipelines, func(pl *pipeline.Pipeline) bool {
-		return slices.Contains([]string{"restore", "backup", "scheduled_backup"}, pl.Action)
+		return cron.TaskOf(kvm.Phase(pl.Action)) != cron.ProcessTask
 	})
 	for _, long := range []*cron.Process{restores, backups} {
 		long.AlertAfter = max(long.AlertAfter, longTask)

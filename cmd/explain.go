@@ -83,9 +83,6 @@ func (a *app) facts(ctx context.Context, id int64) (*explain.Facts, error) {
 	for _, m := range sheet.Mails {
 		f.Mails = append(f.Mails, explain.Mail{Name: m.Name, State: m.State, Attempts: m.Attempts, Created: m.Created, Error: m.Error})
 	}
-	if err := a.cronFacts(ctx, sheet, f); err != nil {
-		return nil, err
-	}
 	zones, err := a.store.Zones(ctx)
 	if err != nil {
 		return nil, err
@@ -110,7 +107,7 @@ func (a *app) facts(ctx context.Context, id int64) (*explain.Facts, error) {
 	s, err := a.store.Service(ctx, id)
 	switch {
 	case errors.Is(err, kvm.ErrNotFound):
-		return f, nil
+		return f, a.cronFacts(ctx, sheet, f)
 	case err != nil:
 		return nil, err
 	}
@@ -119,6 +116,9 @@ func (a *app) facts(ctx context.Context, id int64) (*explain.Facts, error) {
 		return nil, err
 	}
 	f.Row = rowFacts(s, sheet, l)
+	if err := a.cronFacts(ctx, sheet, f); err != nil {
+		return nil, err
+	}
 	runs, err := a.store.Runs(ctx, id)
 	switch {
 	case err != nil:
@@ -138,8 +138,12 @@ func (a *app) cronFacts(ctx context.Context, sheet whmcs.Sheet, f *explain.Facts
 	if err != nil {
 		return err
 	}
-	last := runs[cron.ProcessTask]
-	f.Cron = explain.Cron{Interval: int64(a.settings.Intervals[cron.ProcessTask] / time.Second), Started: last.Started, Result: last.Result}
+	task := cron.ProcessTask
+	if f.Row != nil {
+		task = cron.TaskOf(f.Row.Phase)
+	}
+	last := runs[task]
+	f.Cron = explain.Cron{Task: task, Interval: int64(a.settings.Intervals[task] / time.Second), Started: last.Started, Result: last.Result}
 	if !last.Started.IsZero() {
 		f.Cron.Ago = int64(a.Clock.Now().Sub(last.Started) / time.Second)
 	}

@@ -80,7 +80,11 @@ func runISOList(ctx context.Context, a *app, id int64) error {
 		out.Mounted = drives[0].Volume
 	}
 	a.show(out, func() {
-		t.print(a.Stdout)
+		if len(t.body) == 0 {
+			fmt.Fprintf(a.Stdout, "the storage %s has no ISO images\n", out.Storage)
+		} else {
+			t.print(a.Stdout)
+		}
 		for _, cd := range gone {
 			fmt.Fprintf(a.Stdout, "%s is in the drive %s and no more on the storage: the VM does not start until puqkvm iso unmount %d\n", cd.Volume, cd.Slot, id)
 		}

@@ -23,14 +23,19 @@
 //
 //   - Intervals are counted by this host's clock, which the log prints too; claims by the database's clock alone, which
 //     all hosts share. A host whose clock is off runs a task a little early or late; it never breaks a claim.
+//
 //   - The keeper uses the wall clock, not the program's: claims are real time's, also in a test that has its own.
+//
 //   - Mails are delivered when all services are done: a WHMCS that answers slowly delays no VM.
+//
 //   - cron.workers services are worked on at once. One that waits for Proxmox or for a slot lends its worker, so that
 //     Proxmox is the limit and not the waiting; up to a thousand are in hand, which bounds memory and claims. With one
 //     worker a service is finished before the next is begun, and the log shows each line as it happens. Clone slots go to
 //     the oldest order, requests to whoever came first: requests by order were tried, and starve the clones of the
 //     youngest, which then are the last to end.
+//
 //   - New services pass their first row one after the other, in the order of their age: it takes addresses, and the
 //     oldest order shall have the last one. It asks only the database, so it holds nobody up.
+//
 //   - A task that fails or panics is the tick's error, and the other tasks run all the same.
 package cron

@@ -23,6 +23,19 @@ const (
 	ScheduledTask = "scheduleBackup"
 )
 
+// TaskOf is the task that works on the services which are going through p.
+func TaskOf(p kvm.Phase) string {
+	switch p {
+	case kvm.PhaseRestore:
+		return RestoreTask
+	case kvm.PhaseBackup:
+		return BackupTask
+	case kvm.PhaseScheduled:
+		return ScheduledTask
+	}
+	return ProcessTask
+}
+
 // lettingGo is how long the last write about a service may take, whatever became of the tick.
 const lettingGo = 15 * time.Second
 

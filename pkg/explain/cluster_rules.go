@@ -28,9 +28,11 @@ func cronRules() []Rule {
 			}},
 		{Name: "cron_off", Class: Admin,
 			When: func(f *Facts) bool { return f.pending() && f.Cron.Interval == 0 },
-			Why:  func(*Facts) string { return "the task that walks services is switched off: its interval is 0" },
+			Why: func(f *Facts) string {
+				return fmt.Sprintf("the task that works on it, %s, is switched off: its interval is 0", f.Cron.Task)
+			},
 			Next: func(f *Facts) []Command {
-				return []Command{f.puqkvm("settings set cron.interval.processVirtualMachines --default")}
+				return []Command{f.puqkvm("settings set cron.interval.%s --default", f.Cron.Task)}
 			}},
 		{Name: "no_cron", Class: Admin,
 			When: func(f *Facts) bool {

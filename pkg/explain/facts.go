@@ -139,6 +139,7 @@ type Mail struct {
 
 // Cron is the task that walks services.
 type Cron struct {
+	Task     string    `json:"task"`             // that works on a service at this status
 	Interval int64     `json:"interval_seconds"` // 0 = switched off
 	Started  time.Time `json:"started"`          // zero = never
 	Ago      int64     `json:"started_seconds_ago"`

@@ -21,7 +21,7 @@ func at(status kvm.Status, change ...func(*Facts)) *Facts {
 		Row:     &Row{Status: status, Phase: status.Phase(), Next: "Some row", VMID: 100, Name: "vps-42-5546", Server: 1, Cluster: "main", Node: "pve1", UUID: uuid},
 		Cluster: Cluster{Name: "main", Quorate: &yes},
 		VM:      VM{Whose: kvm.WhoseOwn, Node: "pve1", NodeOnline: &yes, Name: "vps-42-5546", UUID: uuid, Power: kvm.Running},
-		Cron:    Cron{Interval: 60, Started: time.Date(2026, 4, 10, 1, 49, 0, 0, time.UTC), Ago: 30},
+		Cron:    Cron{Task: "processVirtualMachines", Interval: 60, Started: time.Date(2026, 4, 10, 1, 49, 0, 0, time.UTC), Ago: 30},
 	}
 	for _, c := range change {
 		c(f)
@@ -116,7 +116,9 @@ var cases = map[string][]struct {
 	"addon_cron": {{"the PHP addon", at(kvm.SetDNS, func(f *Facts) { f.Cron.Addon, f.Cron.Mend = "the PHP addon is activated", "deactivate it" }),
 		"cron refuses to run: the PHP addon is activated; mend: deactivate it", []string{"puqkvm cron"}}},
 	"cron_off": {{"switched off", at(kvm.SetDNS, func(f *Facts) { f.Cron.Interval = 0 }), "switched off",
-		[]string{"puqkvm settings set cron.interval.processVirtualMachines --default"}}},
+		[]string{"puqkvm settings set cron.interval.processVirtualMachines --default"}},
+		{"another task", at(kvm.MakeBackup, func(f *Facts) { f.Cron.Task, f.Cron.Interval = "nowBackupStatus", 0 }), "nowBackupStatus, is switched off",
+			[]string{"puqkvm settings set cron.interval.nowBackupStatus --default"}}},
 	"no_cron": {
 		{"never", at(kvm.SetDNS, func(f *Facts) { f.Cron.Started = time.Time{} }), "never run", []string{crontab}},
 		{"long ago", at(kvm.SetDNS, func(f *Facts) { f.Cron.Ago = 301 }), "cron last ran 5m ago", []string{"puqkvm cron", crontab}},

@@ -163,7 +163,7 @@ func orWaiting(message string) string {
 }
 
 func nextTick(f *Facts) []Command {
-	return []Command{f.puqkvm("cron --task=processVirtualMachines").when("you do not want to wait for the crontab")}
+	return []Command{f.puqkvm("cron --task=%s", f.Cron.Task).when("you do not want to wait for the crontab")}
 }
 
 // wellRules are about a service at which nothing is to be done.
