@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
@@ -40,6 +41,8 @@ func (l *Lifecycle) BeginScheduled(ctx context.Context, s *kvm.Service, m kvm.Mo
 	switch {
 	case !m.Time.After(s.Row.BackupMoment) && (s.Row.BackupAfter.IsZero() || l.Clock.Now().Before(s.Row.BackupAfter)):
 		return false, "", nil // another process was faster
+	case m.Date <= s.Row.BackupDate: // so was one with another moment of the day
+		return false, "", nil
 	case s.Problem != nil:
 		return false, "", s.Problem
 	case ended(s) != "":
@@ -273,7 +276,11 @@ func (l *Lifecycle) endBackup(ctx context.Context, c Cluster, s *kvm.Service) er
 	case failed == nil:
 		failed = fmt.Errorf("the task %s went well, but its archive is not there", id)
 	}
-	return kvm.Errorf(kvm.ErrPermanent, "backup of VM %d: %w", s.Row.VMID, failed)
+	err = kvm.Errorf(kvm.ErrPermanent, "backup of VM %d: %w", s.Row.VMID, failed)
+	if strings.Contains(failed.Error(), "max backup limit") { // a storage that prunes by itself, which it is not asked to
+		err = kvm.WithHint(err, "let the storage keep all in Proxmox, for the packages say how many there may be: pvesm set %s --prune-backups keep-all=1", s.Package.BackupStorage)
+	}
+	return err
 }
 
 // noteBackup puts what the task has made into the journal; made is false where it made nothing. Errors tell that it could not be
