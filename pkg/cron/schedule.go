@@ -171,7 +171,7 @@ func (t *Scheduled) one(ctx context.Context, at place, d kvm.DueBackup, blocks *
 	case err != nil:
 		return failed(item, err), false
 	case !began:
-		if why != "" {
+		if claimed = s.Row.Owner != ""; why != "" {
 			message = "waiting on " + why
 		}
 		return result{}, false

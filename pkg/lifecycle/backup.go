@@ -63,11 +63,22 @@ func (l *Lifecycle) BeginScheduled(ctx context.Context, s *kvm.Service, m kvm.Mo
 		}
 		return false, "", err
 	}
+	write, before := context.WithoutCancel(ctx), s.Row.BackupMoment
 	s.Row.BackupMoment, s.Row.BackupSent = m.Time, ""
-	if err := l.Store.Move(context.WithoutCancel(ctx), s, kvm.ScheduledBackup, nil); err != nil {
+	if err := l.Store.Move(write, s, kvm.ScheduledBackup, nil); err != nil {
 		return false, "", err
 	}
-	return true, "", nil
+	// A slot is the status's, so it can only be taken now. Of two processes that have both seen it free one goes back: whoever waits
+	// for a slot here is in its customer's way.
+	taken, err := l.Store.TakeSlot(write, s, BackupSlot, vm.VM().Node, l.Settings.BackupsPerNode, 0)
+	if taken || err != nil {
+		return taken, "", err
+	}
+	s.Row.BackupMoment = before
+	if err := l.Store.Move(write, s, kvm.Ready, nil); err != nil {
+		return false, "", err
+	}
+	return false, fmt.Sprintf("one of the %d %s slots of %s, which others have in use", l.Settings.BackupsPerNode, BackupSlot, vm.VM().Node), nil
 }
 
 // PassOver notes that the moment m of s's schedule needs no backup: the day has one.
