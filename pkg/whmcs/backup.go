@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -62,6 +63,9 @@ func (s *Store) BackupSchedule(ctx context.Context, service int64) (text string,
 	var stored sql.NullString
 	var moment sql.NullTime
 	err = s.db.QueryRowContext(ctx, `SELECT vm_backup_schedule, backup_moment FROM puqProxmoxKVM_vm_info WHERE service_id = ?`, service).Scan(&stored, &moment)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", time.Time{}, kvm.WithHint(kvm.Errorf(kvm.ErrNotFound, "service %d has no VM here", service), "puqkvm create %d", service)
+	}
 	return stored.String, moment.Time, s.failed(err, "backup schedule of service %d", service)
 }
 
