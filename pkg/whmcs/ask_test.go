@@ -3,6 +3,7 @@ package whmcs
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,22 @@ var eachPhase = [...]struct {
 	{kvm.PhaseResetPassword, kvm.RPStop}, {kvm.PhaseSuspend, kvm.SUOnBoot}, {kvm.PhaseUnsuspend, kvm.USStarting}, {kvm.PhaseSetDNS, kvm.SetDNSRecords},
 	{kvm.PhaseRedeploy, kvm.RDStopped}, {kvm.PhaseTerminate, kvm.TEStopped}, {kvm.PhaseErrorTerminate, kvm.ErrorTerminate}, {kvm.PhaseRemove, kvm.Remove},
 	{kvm.PhaseUnknown, "weird"},
+	{kvm.PhaseRollback, kvm.RBStopped}, {kvm.PhaseBackup, kvm.MakeBackup}, {kvm.PhaseScheduled, kvm.ScheduledBackup}, {kvm.PhaseRestore, kvm.RSRestored},
+	{kvm.PhaseErrorRestore, kvm.ErrorRestore},
+}
+
+// TestEachPhase: no phase is left out of what the tests below go through.
+func TestEachPhase(t *testing.T) {
+	for _, p := range kvm.Phases() {
+		if p != kvm.PhaseNone && !slices.ContainsFunc(eachPhase[:], func(e struct {
+			phase  kvm.Phase
+			status kvm.Status
+		}) bool {
+			return e.phase == p && e.status.Phase() == p
+		}) {
+			t.Errorf("no status of the phase %s is tested", p)
+		}
+	}
 }
 
 // stands is what of the service's row verbs move.
@@ -30,7 +47,7 @@ func (x *shop) stands(id int64) string {
 // put brings the service's row into a state.
 func (x *shop) put(id int64, status kvm.Status, notes, owner string) {
 	x.Helper()
-	x.db.Exec(`UPDATE puqProxmoxKVM_vm_info SET vm_status = ?, next_status = ?, suspended = 0, template = 0, password_set = 1, claim_owner = NULLIF(?, ''),
+	x.db.Exec(`UPDATE puqProxmoxKVM_vm_info SET vm_status = ?, next_status = ?, suspended = 0, template = 0, password_set = 1, backup_note = '', restore_from = '', claim_owner = NULLIF(?, ''),
 		claim_until = IF(? = '', NULL, UTC_TIMESTAMP(6) + INTERVAL 60 SECOND) WHERE service_id = ?`, string(status), notes, owner, owner, id)
 }
 
@@ -67,7 +84,7 @@ func TestAskMatrix(t *testing.T) {
 			for holder, owner := range map[string]string{"nobody": "", "living": elsewhere, "dead": x.deadOwner()} {
 				x.put(7, p.status, "", owner)
 				before := x.row(7)
-				a, err := x.Ask(t.Context(), 7, kvm.Wish{Verb: v, Template: 9001})
+				a, err := x.Ask(t.Context(), 7, kvm.Wish{Verb: v, Template: 9001, From: "nfs:backup/From", Note: "vor dem Umzug: 50 % \\'"})
 				d := kvm.Decide(v, p.phase)
 				if d == kvm.Take && holder == "living" && p.phase != kvm.PhaseReady {
 					d = kvm.Note
@@ -98,8 +115,15 @@ func TestAskMatrix(t *testing.T) {
 				} else if after["claim_owner"] != before["claim_owner"] || after["claim_until"] != before["claim_until"] {
 					t.Errorf("%s: the claim is %s", name, after["claim_owner"])
 				}
-				if status == kvm.Reinstall && x.vm("template", 7) != "9001" || status == kvm.ResetPassword && x.vm("password_set", 7) != "0" {
-					t.Errorf("%s: what it carries is lost", name)
+				carries := "0|1||"
+				if status != p.status {
+					if c, any := map[kvm.Verb]string{kvm.VerbReinstall: "9001|1||", kvm.VerbResetPassword: "0|0||", kvm.VerbBackup: "0|1|vor dem Umzug: 50 % \\'|",
+						kvm.VerbRestore: "0|1||nfs:backup/From", kvm.VerbRollback: "0|1||nfs:backup/From"}[v]; any {
+						carries = c
+					}
+				}
+				if got := x.vm("CONCAT_WS('|', template, password_set, backup_note, restore_from)", 7); got != carries {
+					t.Errorf("%s: it carries %s, want %s", name, got, carries)
 				}
 			}
 		}

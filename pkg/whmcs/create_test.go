@@ -120,7 +120,7 @@ func TestCreateAgain(t *testing.T) {
 	x.order(7)
 	x.db.Exec(`UPDATE puqProxmoxKVM_vm_info SET vm_status = 'remove', vm_node = 'pve2', vm_uuid = 'b', vm_uuids = '["a","b"]', vm_net0_mac = 'm', clone_sent = 1, migrate_target = 'pve3',
 		disk_slot = 'scsi1', iso_boot = 'ide0 cdn', password_set = 1, suspended = 1, task_kind = 'clone', task_upid = 'UPID:x', message = 'm', alerted = 1, status_since = '2026-01-01', queued_at = '2026-01-01',
-		claim_owner = 'dead', claim_until = '2026-01-01'`)
+		own_snapshots = 2, restore_from = 'nfs:x', restore_failed = 1, backup_sent = 'UPID:y', claim_owner = 'dead', claim_until = '2026-01-01'`)
 	x.db.Exec("DELETE FROM puq_proxmox_kvm_vmids")
 	sv, err := x.Create(t.Context(), 7, orderedAt, nil)
 	if err != nil || sv.Row.Status != kvm.Creation {

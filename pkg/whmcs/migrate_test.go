@@ -315,3 +315,38 @@ func TestSchemaStateOfOtherVersions(t *testing.T) {
 		t.Errorf("version %s", got)
 	}
 }
+
+// TestMigrateFromVersion3: what the tables of the last version lack is added, and then they are as if they had been made today;
+// their rows stay. Until then what WHMCS asks for is queued all the same, and everything else says what to type.
+func TestMigrateFromVersion3(t *testing.T) {
+	_, fresh := newStore(t)
+	want := shape(t, fresh)
+	s, db := newStore(t)
+	db.Exec("INSERT INTO puqProxmoxKVM_vm_info (service_id, vm_status, vm_id, vm_backup_schedule, queued_at) VALUES (7, 'ready', 100, '{\"5\":\"03:00\"}', UTC_TIMESTAMP(6))")
+	db.Exec("INSERT INTO puq_proxmox_kvm_backups (service_id, server_id, storage, volume, noted_at) VALUES (7, 1, 'nfs', ?, '2026-01-01')", volume100)
+	db.Exec("ALTER TABLE puqProxmoxKVM_vm_info DROP KEY puqkvm_own_snapshots")
+	db.Exec(`ALTER TABLE puqProxmoxKVM_vm_info DROP COLUMN own_snapshots, DROP COLUMN backup_date, DROP COLUMN backup_moment, DROP COLUMN backup_after, DROP COLUMN backup_sent,
+		DROP COLUMN backup_note, DROP COLUMN restore_from, DROP COLUMN restore_failed, DROP COLUMN firewall, DROP COLUMN iso_boot`)
+	db.Exec("ALTER TABLE puq_proxmox_kvm_backups DROP COLUMN uuid, DROP COLUMN made_at, DROP COLUMN size")
+	db.Exec("DROP TABLE puq_proxmox_kvm_counters, " + statisticsTable)
+	db.Exec("UPDATE puq_proxmox_kvm_meta SET value = '3' WHERE name = 'schema_version'")
+	s = openStore(t, db)
+	st := s.Opened().Schema
+	if st.Have != 3 || st.OK() || st.QueueErr() != nil || !errors.Is(st.Err(), kvm.ErrAdmin) || kvm.Hint(st.Err()) != "puqkvm db migrate" {
+		t.Errorf("before: %+v, %v, queueing %v", st, st.Err(), st.QueueErr())
+	}
+	mustMigrate(t, s)
+	if d := cmp.Diff(want, shape(t, db)); d != "" {
+		t.Errorf("upgraded tables are others than new ones:\n%s", d)
+	}
+	s = openStore(t, db)
+	if err := s.Check(t.Context()); err != nil || len(mustMigrate(t, s)) != 0 || db.Text("SELECT value FROM puq_proxmox_kvm_meta WHERE name = 'schema_version'") != strconv.Itoa(schemaVersion) {
+		t.Errorf("after: %v", err)
+	}
+	if text, taken, err := s.BackupSchedule(t.Context(), 7); err != nil || text != `{"5":"03:00"}` || !taken.IsZero() {
+		t.Errorf("the schedule: %q, %s, %v", text, taken, err)
+	}
+	if list, err := s.Backups(t.Context(), 7); err != nil || len(list) != 1 || list[0] != (kvm.Backup{Storage: "nfs", Volume: volume100, VMID: 100, Own: true}) {
+		t.Errorf("the journal: %+v, %v", list, err)
+	}
+}

@@ -199,14 +199,17 @@ func TestService(t *testing.T) {
 	}
 	x.db.Exec(`UPDATE puqProxmoxKVM_vm_info SET vm_node = 'pve2', vm_uuid = 'b', vm_uuids = '["a","b"]', vm_net0_mac = 'BC:24:11:00:00:01', clone_sent = 1,
 		migrate_target = 'pve3', disk_slot = 'scsi1', iso_boot = 'ide0 cdn', password_set = 1, suspended = 1, task_kind = 'clone', task_upid = 'UPID:x', message = 'm',
-		status_since = '2026-01-02 03:04:05.000006', vm_status = 'clone' WHERE service_id = 7`)
+		own_snapshots = 2, restore_from = 'nfs:x', restore_failed = 1, backup_note = 'n', backup_sent = 'UPID:y', backup_moment = '2026-01-02 03:00:00', backup_date = '2026-01-02',
+		backup_after = '2026-01-02 04:00:00', status_since = '2026-01-02 03:04:05.000006', vm_status = 'clone' WHERE service_id = 7`)
 	sv, err := x.Service(t.Context(), 7)
 	if err != nil || sv.Problem != nil {
 		t.Fatal(err, sv.Problem)
 	}
 	want := kvm.Row{VMID: 100, Name: "vps-42-7", Status: kvm.Cloned, Since: time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC), ServerID: 1, Node: "pve2", UUID: "b",
 		UUIDs: []string{"a", "b"}, MAC: "BC:24:11:00:00:01", CloneSent: true, MigrateTarget: "pve3", DiskSlot: "scsi1", ISOBoot: "ide0 cdn", PasswordSet: true, Suspended: true,
-		TaskKind: "clone", TaskUPID: "UPID:x", Message: "m"}
+		TaskKind: "clone", TaskUPID: "UPID:x", Message: "m",
+		OwnSnapshots: 2, From: "nfs:x", RestoreFailed: true, BackupNote: "n", BackupSent: "UPID:y", BackupMoment: time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC), BackupDate: "2026-01-02",
+		BackupAfter: time.Date(2026, 1, 2, 4, 0, 0, 0, time.UTC)}
 	if d := cmp.Diff(want, sv.Row); d != "" {
 		t.Error(d)
 	}
