@@ -1,6 +1,7 @@
 package pve
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -29,7 +30,8 @@ func (c *Client) OwnTasks(ctx context.Context, node string, vmid int, kind strin
 
 type listedTask struct {
 	kvm.Task
-	ended bool
+	pstart uint64 // when its process began, in hundredths of a second since the node's boot: finer than Started
+	ended  bool
 }
 
 type listedTasks []listedTask
@@ -47,7 +49,6 @@ func (c *Client) tasks(ctx context.Context, node string, vmid int, p params) (li
 	var rows []struct {
 		UPID    text    `json:"upid"`
 		Type    text    `json:"type"`
-		User    text    `json:"user"`
 		Started integer `json:"starttime"`
 		Ended   integer `json:"endtime"`
 		Status  text    `json:"status"`
@@ -58,12 +59,16 @@ func (c *Client) tasks(ctx context.Context, node string, vmid int, p params) (li
 	}
 	var out listedTasks
 	for _, r := range rows {
-		if _, err := parseUPID(string(r.UPID)); err != nil {
+		u, err := parseUPID(string(r.UPID)) // of ended tasks the row's user comes without the token
+		if err != nil {
 			return nil, kvm.Errorf(kvm.ErrUnreachable, "the tasks of VM %d on %s: %w", vmid, node, err)
 		}
-		out = append(out, listedTask{kvm.Task{UPID: kvm.UPID(r.UPID), Type: string(r.Type), User: string(r.User), Started: unix(r.Started)},
+		pstart, _ := strconv.ParseUint(u.rest[1], 16, 64) // the pattern takes nothing else
+		out = append(out, listedTask{kvm.Task{UPID: kvm.UPID(r.UPID), Type: string(r.Type), User: u.User, Started: unix(r.Started)}, pstart,
 			r.Ended != 0 || r.Status != "" && r.Status != "RUNNING"})
 	}
-	slices.SortStableFunc(out, func(a, b listedTask) int { return a.Started.Compare(b.Started) })
+	slices.SortStableFunc(out, func(a, b listedTask) int {
+		return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.pstart, b.pstart))
+	})
 	return out, nil
 }
