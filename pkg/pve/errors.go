@@ -83,7 +83,7 @@ var classes = []class{
 	{kvm.ErrUnreachable, pattern.New(`no quorum|cluster not ready|^hostname lookup '.*' failed`)},
 	{kvm.ErrBusy, pattern.New(`VM is locked|can't lock file .*got timeout|cfs-lock .* error|got lock (request )?timeout|can't a(c)?quire lock`)},
 	{kvm.ErrNotHere, pattern.New(`Configuration file '.*' does not exist|unable to find configuration file for VM|no such VM\b`)},
-	{kvm.ErrTaken, pattern.New(`unable to create VM \d+: config file already exists|\bVM \d+ already exists`)},
+	{kvm.ErrTaken, pattern.New(`unable to create VM \d+: config file already exists|\bVM \d+ already exists|^snapshot name '.*' already used`)},
 	{kvm.ErrState, pattern.New(`VM \d+ already running|VM \d+ (is )?not running|VM quit/powerdown failed|` +
 		`VM \d+ is running - destroy failed|unable to restore VM \d+ - vm is running|can't migrate running VM|hotplug problem|` +
 		`^No QEMU guest agent configured|^QEMU guest agent is not running|unable to connect to VM \d+ qga socket`)},
@@ -99,7 +99,7 @@ var classes = []class{
 		`not enough (free )?space`, `no space left`, `out of space`, `insufficient free space`,
 		`protection mode enabled`, `cannot remove protected volume`, `only root (can|may)`, `^Agent error:`,
 		`local cdrom image`, `non-migratable`, `can't live migrate`,
-		`snapshot feature is not available`, `used in HA resources and purge`,
+		`snapshot feature is not available`, `is not most recent snapshot`, `used in HA resources and purge`,
 	}, "|"))},
 }
 
