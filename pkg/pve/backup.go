@@ -164,9 +164,13 @@ func (c *Client) Backup(ctx context.Context, o kvm.Owned, storage, note string) 
 	return kvm.UPID(id), nil
 }
 
-// noteTemplate is note as a template that gives just that: "{{" would begin a variable.
+// noteTemplate is note as a template that gives just that: "{{" would begin a variable, also what is left of three braces.
 func noteTemplate(note string) string {
-	return strings.NewReplacer(`\`, `\\`, "{{", "{ {", "\r", " ", "\n", " ").Replace(note)
+	note = strings.NewReplacer(`\`, `\\`, "\r", " ", "\n", " ").Replace(note)
+	for strings.Contains(note, "{{") {
+		note = strings.ReplaceAll(note, "{{", "{ {")
+	}
+	return note
 }
 
 // madeArchive is the line of a backup's log that names its archive. What a client has typed stands in another line of it.
