@@ -187,15 +187,23 @@ func (c *Client) BackupMade(ctx context.Context, id kvm.UPID) (name string, err 
 	if err != nil {
 		return "", fmt.Errorf("the log of %s: %w", u.what(), err)
 	}
-	for _, line := range lines {
+	if name = archiveNamed(lines); name == "" {
+		return "", kvm.Errorf(kvm.ErrNotFound, "the log of %s names no archive", u.what())
+	}
+	return name, nil
+}
+
+// archiveNamed is the name of the volume that a backup's log names first, "" where it names none.
+func archiveNamed(log []string) string {
+	for _, line := range log {
 		if m := madeArchive.FindStringSubmatch(line); m != nil {
 			if strings.HasPrefix(m[1], "vm/") { // a backup server's, which is no file
-				return "backup/" + m[1], nil
+				return "backup/" + m[1]
 			}
-			return "backup/" + m[1][strings.LastIndex(m[1], "/")+1:], nil
+			return "backup/" + m[1][strings.LastIndex(m[1], "/")+1:]
 		}
 	}
-	return "", kvm.Errorf(kvm.ErrNotFound, "the log of %s names no archive", u.what())
+	return ""
 }
 
 // Restore puts what is in the backup in the place of the stopped VM's configuration and disks: UUID, MAC, description and
