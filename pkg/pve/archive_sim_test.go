@@ -122,6 +122,7 @@ func TestRollbackOnASimulatedCluster(t *testing.T) {
 			vm.Disk("scsi0").Size != then.Disk("scsi0").Size || vm.Disk("scsi2") != nil || vm.UUID != then.UUID || vm.NIC.MAC != then.NIC.MAC || vm.Lock != "" {
 			t.Errorf("%q, %q, %+v", contents(t, sim, "scsi0"), contents(t, sim, "scsi1"), vm)
 		}
+		must(t, c.clock.Sleep(ctx, time.Minute))
 		if power, _, err := c.Power(ctx, o); power != kvm.Stopped || err != nil {
 			t.Errorf("it is %s, %v", power, err)
 		}
@@ -316,6 +317,7 @@ func TestRestoreOnASimulatedCluster(t *testing.T) {
 		}
 		is(t, "once more, meanwhile", ended(c.Restore(ctx, o, own)), kvm.ErrBusy)
 		must(t, c.Wait(ctx, id, time.Hour))
+		must(t, c.clock.Sleep(ctx, time.Minute))
 		o = proof(t, c, 100)
 		vm, _ := sim.VM(100)
 		if now := o.VM(); contents(t, sim, "scsi0") != "of then" || now.UUID != then.UUID || now.Cores != then.Cores || now.NIC.MAC != then.NIC.MAC || now.Description != then.Description ||
