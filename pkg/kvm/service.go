@@ -68,8 +68,8 @@ type Row struct {
 	// RestoreFailed: the last restore has failed, and nothing has mended the VM since.
 	RestoreFailed bool
 	BackupNote    string // what a backup that was asked for is for, as it was asked for
-	// BackupSent says that the present backup was, or may have been, requested from Proxmox: the last backup task of ours before
-	// that, NoTask where there was none; "" = it was not.
+	// BackupSent says that the present backup was, or may have been, requested from Proxmox: of which node, a blank, and the last
+	// backup task of ours there before that, NoTask where there was none; "" = it was not.
 	BackupSent string
 	// BackupMoment is the last moment of the schedule that was taken up, BackupDate the local date (2026-04-10) of the last one
 	// whose backup was made, BackupAfter when one that failed is tried again; zero = at its next moment.
@@ -85,6 +85,15 @@ type Row struct {
 
 // NoTask stands in Row.BackupSent for no task.
 const NoTask = "none"
+
+// SentTo is BackupSent of a request to node, where last was the last task of ours.
+func SentTo(node, last string) string { return node + " " + last }
+
+// Sent is the node that BackupSent names and the task before the request.
+func (r *Row) Sent() (node, last string) {
+	node, last, _ = strings.Cut(r.BackupSent, " ")
+	return node, last
+}
 
 // HasUUID says whether uuid is one that this service's VM has or had.
 func (r *Row) HasUUID(uuid string) bool {

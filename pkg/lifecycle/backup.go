@@ -176,7 +176,7 @@ func (l *Lifecycle) makeBackup(ctx context.Context, s *kvm.Service, note string,
 		return pipeline.Result{}, err
 	}
 	if s.Row.TaskUPID == "" && s.Row.BackupSent != "" {
-		if err := l.resolveBackup(ctx, c, s, vm); err != nil {
+		if err := l.resolveBackup(ctx, c, s); err != nil {
 			return pipeline.Result{}, err
 		}
 	}
@@ -219,7 +219,7 @@ func (l *Lifecycle) sendBackup(ctx context.Context, c Cluster, s *kvm.Service, n
 	if err != nil {
 		return pipeline.Result{}, err
 	}
-	s.Row.BackupSent = lastTask(tasks)
+	s.Row.BackupSent = kvm.SentTo(vm.VM().Node, lastTask(tasks))
 	if err := l.Store.Save(ctx, s); err != nil {
 		return pipeline.Result{}, err
 	}
@@ -234,18 +234,20 @@ func (l *Lifecycle) sendBackup(ctx context.Context, c Cluster, s *kvm.Service, n
 }
 
 // resolveBackup finds out what became of a backup that was requested and whose answer nobody has seen: its task is taken over, or
-// it was never begun. The request may still wait for its turn within Proxmox: it is given the time to appear.
-func (l *Lifecycle) resolveBackup(ctx context.Context, c Cluster, s *kvm.Service, vm kvm.Owned) error {
+// it was never begun. The request may still wait for its turn within Proxmox: it is given the time to appear. The node that it was
+// sent to is asked, wherever the VM is by now; what had begun on a node that the cluster no longer has is over.
+func (l *Lifecycle) resolveBackup(ctx context.Context, c Cluster, s *kvm.Service) error {
+	node, before := s.Row.Sent()
 	for try := range 2 {
-		tasks, err := c.OwnTasks(ctx, vm.VM().Node, s.Row.VMID, taskVzdump)
-		if err != nil {
+		tasks, err := c.OwnTasks(ctx, node, s.Row.VMID, taskVzdump)
+		if err != nil && !errors.Is(err, kvm.ErrPermanent) {
 			return err
 		}
-		if last := lastTask(tasks); last != s.Row.BackupSent && last != kvm.NoTask {
+		if last := lastTask(tasks); last != before && last != kvm.NoTask {
 			s.Row.TaskKind, s.Row.TaskUPID = taskVzdump, last
 			break
 		}
-		if try > 0 {
+		if try > 0 || err != nil {
 			s.Row.BackupSent = ""
 			break
 		}

@@ -131,8 +131,13 @@ func (l *Lifecycle) resolveClone(ctx context.Context, c Cluster, s *kvm.Service)
 	return true, nil // somebody else was faster with the VMID
 }
 
-// settle waits for a task that an earlier pipeline has left open, however it ends.
+// settle waits for a task that an earlier pipeline has left open, however it ends, also for a backup whose answer was lost.
 func (l *Lifecycle) settle(ctx context.Context, c Cluster, s *kvm.Service) error {
+	if s.Row.TaskUPID == "" && s.Row.BackupSent != "" {
+		if err := l.resolveBackup(ctx, c, s); err != nil {
+			return err
+		}
+	}
 	if s.Row.TaskUPID == "" {
 		return nil
 	}
@@ -154,7 +159,11 @@ func (l *Lifecycle) settle(ctx context.Context, c Cluster, s *kvm.Service) error
 // settled is settle for what goes on to touch vm: the wait may have been long, so after one the VM is proved anew. Tasks of
 // kinds are left to the caller.
 func (l *Lifecycle) settled(ctx context.Context, c Cluster, s *kvm.Service, vm kvm.Owned, kinds ...string) (kvm.Owned, error) {
-	if s.Row.TaskUPID == "" || slices.Contains(kinds, s.Row.TaskKind) {
+	open := s.Row.TaskKind
+	if s.Row.TaskUPID == "" && s.Row.BackupSent != "" {
+		open = taskVzdump
+	}
+	if s.Row.TaskUPID == "" && s.Row.BackupSent == "" || slices.Contains(kinds, open) {
 		return vm, nil
 	}
 	if err := l.settle(ctx, c, s); err != nil {

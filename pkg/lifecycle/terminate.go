@@ -151,6 +151,15 @@ func (l *Lifecycle) destroyed(ctx context.Context, c Cluster, s *kvm.Service) (d
 // removeBackups removes what is known to be the service's, one after the other. One that is not the service's any more, or
 // that is protected, stays.
 func (l *Lifecycle) removeBackups(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
+	if s.Row.TaskUPID != "" || s.Row.BackupSent != "" { // what is still being made goes, too
+		c, err := l.cluster(ctx, s)
+		if err == nil {
+			err = l.settle(ctx, c, s)
+		}
+		if err != nil {
+			return pipeline.Result{}, err
+		}
+	}
 	list, err := l.Store.Backups(ctx, s.ID)
 	if err != nil {
 		return pipeline.Result{}, err
@@ -162,9 +171,6 @@ func (l *Lifecycle) removeBackups(ctx context.Context, s *kvm.Service) (pipeline
 	}
 	c, err := l.cluster(ctx, s)
 	if err != nil {
-		return pipeline.Result{}, err
-	}
-	if err := l.settle(ctx, c, s); err != nil {
 		return pipeline.Result{}, err
 	}
 	kept := 0
