@@ -33,7 +33,7 @@ type schedules struct {
 // stays, and is another's never shown.
 func TestSchedules(t *testing.T) {
 	t.Parallel()
-	worlds, steps := 3, 120
+	worlds, steps := 3, 50
 	if soak() {
 		worlds, steps = 40, 500
 	}
@@ -52,7 +52,7 @@ func TestSchedules(t *testing.T) {
 			for _, all := range m.seen {
 				made += len(all)
 			}
-			if t.Logf("%d backups", made); made < steps/10 {
+			if t.Logf("%d backups", made); made < steps/5 {
 				t.Errorf("%d backups were made in %d steps", made, steps)
 			}
 		})
@@ -61,14 +61,15 @@ func TestSchedules(t *testing.T) {
 
 func newSchedules(t *testing.T, rng *rand.Rand) *schedules {
 	model := pvesim.Instant()
-	model.Backup = 90 * time.Second
+	model.Backup = 30 * time.Second
 	m := &schedules{world: newWorld(t, scene{model: model}), rng: rng, seen: map[int64]map[string]string{}, kept: map[int64][]string{}, most: map[int64]int{}}
 	m.ok("product", "set", "1", "backups=2", "backup_storage=shared", "mail_ready=")
-	m.ok("settings", "set", "cron.wait", "60")
+	m.ok("settings", "set", "cron.wait", "20")
 	m.ids = ids(6001, 5)
 	m.order(m.ids...)
 	m.tick()
 	for i, id := range m.ids {
+		m.ok("backup", "schedule", "set", strconv.FormatInt(id, 10), "--days", "all")
 		vmid := m.vmid(id)
 		vm, _ := m.sim.VM(vmid)
 		m.seen[id] = map[string]string{}
@@ -127,22 +128,22 @@ func (m *schedules) play() {
 		m.say("zone %s", zone)
 		m.ok("settings", "set", "timezone", zone)
 	case 4:
-		n := m.rng.IntN(4)
+		n := []int{0, 1, 2, 2, 3, 3}[m.rng.IntN(6)]
 		m.say("package: %d", n)
 		m.ok("product", "set", "1", fmt.Sprintf("backups=%d", n))
 	case 5:
 		m.say("by hand: %s", sid)
 		m.run("backup", "create", sid)
 	case 6:
-		lock := []string{"backup", "", ""}[m.rng.IntN(3)]
-		m.say("lock of %s: %q", sid, lock)
-		if vm, _ := m.sim.VM(m.vmid(id)); m.sim.Settled() && vm.Lock != lock {
-			m.must(m.sim.SetLock(m.vmid(id), lock))
+		if vm, _ := m.sim.VM(m.vmid(id)); m.sim.Settled() && vm.Lock == "" {
+			m.say("lock of %s", sid)
+			m.must(m.sim.SetLock(m.vmid(id), "backup"))
+			defer func() { m.must(m.sim.SetLock(m.vmid(id), "")) }()
 		}
 	case 7:
-		full := m.rng.IntN(3) == 0
-		m.say("full: %v", full)
-		m.sim.SetStorageFull("shared", full)
+		m.say("full")
+		m.sim.SetStorageFull("shared", true)
+		defer m.sim.SetStorageFull("shared", false)
 	}
 	m.clock.(*clock.Fake).Advance(time.Duration(m.rng.IntN(10*60)) * time.Minute)
 	for range 1 + m.rng.IntN(3) {
@@ -158,7 +159,7 @@ func (m *schedules) troubled() {
 	faults := []pvesim.Fault{
 		{Method: "POST", Path: vzdump, ResetAfter: true}, {Method: "POST", Path: vzdump, ResetBefore: true},
 		{Method: "POST", Path: vzdump, Status: 500, Reason: "VM is locked (snapshot)"}, {Method: "POST", Path: vzdump, Status: 596, Reason: "Broken pipe", After: true},
-		{Method: "POST", Path: vzdump, TaskError: "job errors"}, {Method: "POST", Path: vzdump, TaskKilledAfter: time.Minute},
+		{Method: "POST", Path: vzdump, TaskError: "job errors"}, {Method: "POST", Path: vzdump, TaskKilledAfter: 10 * time.Second},
 		{Method: "POST", Path: vzdump, TaskVanishes: true},
 		{Method: "DELETE", Path: remove, ResetAfter: true}, {Method: "DELETE", Path: remove, Status: 500, Reason: "got timeout"},
 		{Method: "GET", Path: "/nodes/{node}/tasks/{upid}/status", Status: 599, Reason: "Too many redirections"},

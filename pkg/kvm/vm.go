@@ -3,7 +3,9 @@ package kvm
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
+	"time"
 )
 
 // Power is a VM's power state.
@@ -117,6 +119,19 @@ func (u UPID) Node() string {
 		return ""
 	}
 	return node
+}
+
+// Started is when the task began, by the clock of its node, to the second; zero when u is no UPID.
+func (u UPID) Started() time.Time {
+	parts := strings.Split(string(u), ":")
+	if len(parts) < 6 || parts[0] != "UPID" {
+		return time.Time{}
+	}
+	seconds, err := strconv.ParseInt(parts[4], 16, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0).UTC()
 }
 
 // Owned is a VM whose ownership was proved. Every call that changes a VM wants one; Prove alone makes it.

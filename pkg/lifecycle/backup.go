@@ -193,7 +193,7 @@ func (l *Lifecycle) makeBackup(ctx context.Context, s *kvm.Service, note string,
 			return res, err
 		}
 	}
-	err = l.endBackup(ctx, c, s)
+	err = l.endBackup(ctx, c, s, note)
 	if s.Row.TaskUPID == "" {
 		err = l.freeSlot(ctx, s, err)
 	}
@@ -266,15 +266,28 @@ func lastTask(tasks []kvm.Task) string {
 	return string(tasks[len(tasks)-1].UPID)
 }
 
-// endBackup follows the backup's task, and notes what it has made. However the task ended, the archive decides: Proxmox gives it
-// its name when it is whole.
-func (l *Lifecycle) endBackup(ctx context.Context, c Cluster, s *kvm.Service) error {
+// endBackup follows the task of the backup with that note, and notes what it has made. However the task ended, the archive decides:
+// Proxmox gives it its name when it is whole. A task that nobody knows any more is at work as long as the VM is locked for it.
+func (l *Lifecycle) endBackup(ctx context.Context, c Cluster, s *kvm.Service, note string) error {
 	id := kvm.UPID(s.Row.TaskUPID)
 	failed := l.follow(ctx, c, s, taskVzdump, l.Settings.Wait)
 	if s.Row.TaskUPID != "" {
 		return failed // it has not ended, or nobody knows
 	}
-	made, err := l.noteBackup(ctx, c, s, id)
+	var made bool
+	var err error
+	if errors.Is(failed, kvm.ErrUnknown) {
+		var vm kvm.Owned
+		if _, vm, err = l.look(ctx, s); err == nil && vm.VM().Lock == "backup" {
+			err = kvm.Errorf(kvm.ErrBusy, "VM %d: locked by Proxmox (backup), for a task that it does not know any more", s.Row.VMID)
+		}
+	}
+	if err == nil {
+		made, err = l.noteBackup(ctx, c, s, id)
+	}
+	if err == nil && !made && errors.Is(failed, kvm.ErrUnknown) {
+		made, err = l.noteBackupLike(ctx, c, s, id, note)
+	}
 	if err != nil {
 		s.Row.TaskKind, s.Row.TaskUPID = taskVzdump, string(id) // to be looked at again
 		if saveErr := l.Store.Save(context.WithoutCancel(ctx), s); saveErr != nil {
@@ -340,6 +353,20 @@ func (l *Lifecycle) noteBackup(ctx context.Context, c Cluster, s *kvm.Service, i
 		return true, l.Store.NoteBackup(ctx, s, b)
 	}
 	return false, nil
+}
+
+// noteBackupLike is noteBackup for a task that has left no log: what it has made is told by its note, and by its time, which is the
+// task's own node's as the task's beginning is.
+func (l *Lifecycle) noteBackupLike(ctx context.Context, c Cluster, s *kvm.Service, id kvm.UPID, note string) (made bool, err error) {
+	list, err := l.archives(ctx, c, s)
+	if err != nil {
+		return false, err
+	}
+	i := slices.IndexFunc(list, func(b kvm.Backup) bool { return !b.Own && b.Notes == note && !b.Time.Before(id.Started()) })
+	if i < 0 || id.Started().IsZero() {
+		return false, nil
+	}
+	return true, l.Store.NoteBackup(ctx, s, list[i])
 }
 
 // makeRoom removes the oldest of the service's own backups until the package has room for one more. Protected ones stay.
