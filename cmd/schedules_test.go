@@ -22,7 +22,8 @@ type schedules struct {
 	ids  []int64
 	seen map[int64]map[string]string // service -> volume of ours -> its note: all that there ever were
 	kept map[int64][]string          // service -> backups that nobody of us may remove: another's, and protected ones
-	most map[int64]int               // service -> how many counted after the tick before
+	most map[int64]int               // service -> how many counted when it was at rest last
+	room map[int64]int               // service -> the most that its package had since then
 	step int
 	did  []string
 }
@@ -62,7 +63,7 @@ func TestSchedules(t *testing.T) {
 func newSchedules(t *testing.T, rng *rand.Rand) *schedules {
 	model := pvesim.Instant()
 	model.Backup = 30 * time.Second
-	m := &schedules{world: newWorld(t, scene{model: model}), rng: rng, seen: map[int64]map[string]string{}, kept: map[int64][]string{}, most: map[int64]int{}}
+	m := &schedules{world: newWorld(t, scene{model: model}), rng: rng, seen: map[int64]map[string]string{}, kept: map[int64][]string{}, most: map[int64]int{}, room: map[int64]int{}}
 	m.ok("product", "set", "1", "backups=2", "backup_storage=shared", "mail_ready=")
 	m.ok("settings", "set", "cron.wait", "20")
 	m.ids = ids(6001, 5)
@@ -224,16 +225,17 @@ func (m *schedules) check() {
 				m.t.Errorf("service %d: %s is gone", id, volume)
 			}
 		}
+		quota := m.quota()
+		m.room[id] = max(m.room[id], quota)
 		if st := m.status(id); st != "ready" {
 			continue
 		}
 		counted := m.column("SELECT volume FROM puq_proxmox_kvm_backups WHERE service_id = ?", id)
 		counted = slices.DeleteFunc(counted, func(volume string) bool { return !there[volume] })
-		quota := m.quota()
-		if len(counted) > max(quota, m.most[id]) {
-			m.t.Errorf("service %d has %d of %d backups, and had %d", id, len(counted), quota, m.most[id])
+		if len(counted) > max(m.room[id], m.most[id]) {
+			m.t.Errorf("service %d has %d of %d backups, and had %d", id, len(counted), m.room[id], m.most[id])
 		}
-		m.most[id] = len(counted)
+		m.most[id], m.room[id] = len(counted), quota
 		if shown := m.ok("backup", "list", sid); slices.ContainsFunc(m.kept[id][:2], func(volume string) bool { return strings.Contains(shown, volume) }) {
 			m.t.Errorf("service %d is shown another's backup:\n%s", id, shown)
 		}
