@@ -150,7 +150,7 @@ func (l *Lifecycle) backUpScheduled(ctx context.Context, s *kvm.Service) (pipeli
 	if s.Package.Backups == 0 && s.Row.TaskUPID == "" && s.Row.BackupSent == "" {
 		return skip("skip — the package has no backups")
 	}
-	res, err := l.makeBackup(ctx, s, "Scheduled backup "+s.Row.BackupMoment.In(l.Zone).Format("2006-01-02 15:04"), l.makeRoom)
+	res, err := l.makeBackup(ctx, s, scheduledNote+s.Row.BackupMoment.In(l.Zone).Format("2006-01-02 15:04"), l.makeRoom)
 	switch {
 	case err == nil && res.Wait == "":
 		s.Row.BackupDate, s.Row.BackupAfter = date, time.Time{}
@@ -362,11 +362,19 @@ func (l *Lifecycle) noteBackupLike(ctx context.Context, c Cluster, s *kvm.Servic
 	if err != nil {
 		return false, err
 	}
-	i := slices.IndexFunc(list, func(b kvm.Backup) bool { return !b.Own && b.Notes == note && !b.Time.Before(id.Started()) })
+	i := slices.IndexFunc(list, func(b kvm.Backup) bool { return !b.Own && alike(b.Notes, note) && !b.Time.Before(id.Started()) })
 	if i < 0 || id.Started().IsZero() {
 		return false, nil
 	}
 	return true, l.Store.NoteBackup(ctx, s, list[i])
+}
+
+// scheduledNote begins the note of a scheduled backup. Its moment follows, as the zone has it then.
+const scheduledNote = "Scheduled backup "
+
+// alike says whether two notes are of one backup, as far as notes can say it.
+func alike(a, b string) bool {
+	return a == b || strings.HasPrefix(a, scheduledNote) && strings.HasPrefix(b, scheduledNote)
 }
 
 // makeRoom removes the oldest of the service's own backups until the package has room for one more. Protected ones stay.
