@@ -48,7 +48,7 @@ func (w *world) crashTables() []dumped {
 // so is the claim: one whose end has passed holds nothing, and nobody clears it on a row that is settled.
 func (w *world) mine(tables []dumped, id int64) []string {
 	w.t.Helper()
-	chance := regexp.MustCompile(`^(id|date|.*_at|.*_since|until|password|next_try|attempts|trace_after|last_error|mail_key|backup_moment|backup_date)$`)
+	chance := regexp.MustCompile(`^(id|date|.*_at|.*_since|until|password|next_try|attempts|trace_after|last_error|mail_key|backup_moment|backup_day|backup_date)$`)
 	moment := regexp.MustCompile(`notes=[0-9-]+ [0-9:]+|-\d{4}_\d\d_\d\d-\d\d_\d\d_\d\d|puqkvm-\d{8}-\d{6}`)
 	var out []string
 	for _, t := range tables {

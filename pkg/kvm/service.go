@@ -73,7 +73,9 @@ type Row struct {
 	BackupSent string
 	// BackupMoment is the last moment of the schedule that was taken up, BackupDate the local date (2026-04-10) of the last one
 	// whose backup was made, BackupAfter when one that failed is tried again; zero = at its next moment.
+	// BackupDay is the local date of BackupMoment, as the zone was when it was taken up.
 	BackupMoment time.Time
+	BackupDay    string
 	BackupDate   string
 	BackupAfter  time.Time
 	TaskKind     string // what the open task is for: clone, migrate, resize, disk, start

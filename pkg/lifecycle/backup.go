@@ -64,7 +64,7 @@ func (l *Lifecycle) BeginScheduled(ctx context.Context, s *kvm.Service, m kvm.Mo
 		return false, "", err
 	}
 	write, before := context.WithoutCancel(ctx), s.Row.BackupMoment
-	s.Row.BackupMoment, s.Row.BackupSent = m.Time, ""
+	s.Row.BackupMoment, s.Row.BackupDay, s.Row.BackupSent = m.Time, m.Date, ""
 	if err := l.Store.Move(write, s, kvm.ScheduledBackup, nil); err != nil {
 		return false, "", err
 	}
@@ -146,14 +146,13 @@ func (l *Lifecycle) backUp(ctx context.Context, s *kvm.Service) (pipeline.Result
 // backUpScheduled makes the backup of the schedule's moment, for which the oldest goes. Its day has its backup then; one that
 // failed is made again later.
 func (l *Lifecycle) backUpScheduled(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
-	date := s.Row.BackupMoment.In(l.Zone).Format(time.DateOnly)
 	if s.Package.Backups == 0 && s.Row.TaskUPID == "" && s.Row.BackupSent == "" {
 		return skip("skip — the package has no backups")
 	}
-	res, err := l.makeBackup(ctx, s, scheduledNote+s.Row.BackupMoment.In(l.Zone).Format("2006-01-02 15:04"), l.makeRoom)
+	res, err := l.makeBackup(ctx, s, scheduledNote+s.Row.BackupDay, l.makeRoom)
 	switch {
 	case err == nil && res.Wait == "":
-		s.Row.BackupDate, s.Row.BackupAfter = date, time.Time{}
+		s.Row.BackupDate, s.Row.BackupAfter = s.Row.BackupDay, time.Time{}
 	case err != nil && kvm.Lasting(err):
 		s.Row.BackupAfter = l.Clock.Now().Add(backupRetry)
 	}
@@ -362,20 +361,15 @@ func (l *Lifecycle) noteBackupLike(ctx context.Context, c Cluster, s *kvm.Servic
 	if err != nil {
 		return false, err
 	}
-	i := slices.IndexFunc(list, func(b kvm.Backup) bool { return !b.Own && alike(b.Notes, note) && !b.Time.Before(id.Started()) })
+	i := slices.IndexFunc(list, func(b kvm.Backup) bool { return !b.Own && b.Notes == note && !b.Time.Before(id.Started()) })
 	if i < 0 || id.Started().IsZero() {
 		return false, nil
 	}
 	return true, l.Store.NoteBackup(ctx, s, list[i])
 }
 
-// scheduledNote begins the note of a scheduled backup. Its moment follows, as the zone has it then.
+// scheduledNote begins the note of a scheduled backup; its day follows.
 const scheduledNote = "Scheduled backup "
-
-// alike says whether two notes are of one backup, as far as notes can say it.
-func alike(a, b string) bool {
-	return a == b || strings.HasPrefix(a, scheduledNote) && strings.HasPrefix(b, scheduledNote)
-}
 
 // makeRoom removes the oldest of the service's own backups until the package has room for one more. Protected ones stay.
 func (l *Lifecycle) makeRoom(ctx context.Context, c Cluster, s *kvm.Service) error {

@@ -20,7 +20,7 @@ func (s *Store) Terminated(ctx context.Context, sv *kvm.Service, rest time.Durat
 	next := *sv
 	next.Row.Gone()
 	next.Row.MAC, next.Row.Cluster, next.Row.Template = "", "", 0
-	next.Row.BackupSent, next.Row.BackupMoment, next.Row.BackupDate, next.Row.BackupAfter = "", time.Time{}, "", time.Time{}
+	next.Row.BackupSent, next.Row.BackupMoment, next.Row.BackupDay, next.Row.BackupDate, next.Row.BackupAfter = "", time.Time{}, "", "", time.Time{}
 	note := fmt.Sprintf("%s VM %d terminated, addresses: %s", local.Format(logTime), sv.Row.VMID, addrs)
 	err := s.moveWith(ctx, &next, kvm.Remove, func(tx *sql.Tx) error {
 		if err := freeAll(ctx, tx, sv, rest); err != nil {

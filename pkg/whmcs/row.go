@@ -54,10 +54,10 @@ func writeRowFor(ctx context.Context, db execer, service int64, r *kvm.Row, to, 
 	}
 	query += ` SET v.vm_status = ?, v.vm_id = ?, v.server_id = ?, v.vm_node = ?, v.vm_uuid = ?, v.vm_uuids = ?, v.vm_net0_mac = ?,
 		v.vm_cluster = ?, v.template = ?, v.clone_sent = ?, v.migrate_target = ?, v.disk_slot = ?, v.password_set = ?, v.task_kind = ?, v.task_upid = ?,
-		v.own_snapshots = ?, v.iso_boot = ?, v.restore_failed = ?, v.backup_sent = ?, v.backup_moment = ?, v.backup_date = ?, v.backup_after = ?`
+		v.own_snapshots = ?, v.iso_boot = ?, v.restore_failed = ?, v.backup_sent = ?, v.backup_moment = ?, v.backup_day = ?, v.backup_date = ?, v.backup_after = ?`
 	args = append(args, string(to), r.VMID, r.ServerID, r.Node, r.UUID, string(uuids), r.MAC,
 		r.Cluster, r.Template, r.CloneSent, r.MigrateTarget, r.DiskSlot, r.PasswordSet, r.TaskKind, r.TaskUPID,
-		r.OwnSnapshots, r.ISOBoot, r.RestoreFailed, r.BackupSent, orNull(r.BackupMoment), r.BackupDate, orNull(r.BackupAfter))
+		r.OwnSnapshots, r.ISOBoot, r.RestoreFailed, r.BackupSent, orNull(r.BackupMoment), r.BackupDay, r.BackupDate, orNull(r.BackupAfter))
 	if to != r.Status {
 		query += `, v.status_since = UTC_TIMESTAMP(6), v.alerted = 0`
 	}

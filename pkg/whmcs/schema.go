@@ -10,7 +10,7 @@ const schemaVersion = 4
 
 // sinceVersion1 is what tables of earlier versions lack and queueing does without.
 var sinceVersion1 = [...]string{"puqProxmoxKVM_vm_info.vm_cluster", "puqProxmoxKVM_vm_info.next_status", "puqProxmoxKVM_vm_info.template", "puq_proxmox_kvm_backups",
-	"puqProxmoxKVM_vm_info.own_snapshots", "puqProxmoxKVM_vm_info.backup_date", "puqProxmoxKVM_vm_info.backup_moment",
+	"puqProxmoxKVM_vm_info.own_snapshots", "puqProxmoxKVM_vm_info.backup_date", "puqProxmoxKVM_vm_info.backup_moment", "puqProxmoxKVM_vm_info.backup_day",
 	"puqProxmoxKVM_vm_info.backup_after", "puqProxmoxKVM_vm_info.backup_sent", "puqProxmoxKVM_vm_info.backup_note", "puqProxmoxKVM_vm_info.restore_from", "puqProxmoxKVM_vm_info.restore_failed", "puqProxmoxKVM_vm_info.firewall", "puqProxmoxKVM_vm_info.iso_boot", "puq_proxmox_kvm_backups.uuid", "puq_proxmox_kvm_backups.made_at", "puq_proxmox_kvm_backups.size",
 	"puq_proxmox_kvm_dns_records", "puq_proxmox_kvm_leases",
 	statisticsTable, "puq_proxmox_kvm_counters"}
@@ -104,7 +104,7 @@ func adoptedTables() []tableDef {
 			"server_id int NOT NULL DEFAULT 0", "vm_node varchar(64) NOT NULL DEFAULT ''", "vm_uuid varchar(36)"+ascii+" NOT NULL DEFAULT ''",
 			"vm_uuids text"+ascii+" NULL", "status_since datetime(6) NULL", "queued_at datetime(6) NULL",
 			"vm_cluster varchar(190) NOT NULL DEFAULT ''", "next_status varchar(64)"+ascii+" NOT NULL DEFAULT ''", "template int NOT NULL DEFAULT 0",
-			"own_snapshots int NOT NULL DEFAULT 0", "backup_date varchar(10)"+ascii+" NOT NULL DEFAULT ''", "backup_moment datetime(6) NULL",
+			"own_snapshots int NOT NULL DEFAULT 0", "backup_date varchar(10)"+ascii+" NOT NULL DEFAULT ''", "backup_moment datetime(6) NULL", "backup_day varchar(10)"+ascii+" NOT NULL DEFAULT ''",
 			"backup_after datetime(6) NULL", "backup_sent varchar(255)"+ascii+" NOT NULL DEFAULT ''", "backup_note varchar(255) NOT NULL DEFAULT ''",
 			"restore_from varchar(255)"+exact+" NOT NULL DEFAULT ''", "restore_failed tinyint NOT NULL DEFAULT 0", "firewall mediumtext"+exact+" NULL", "iso_boot varchar(255)"+ascii+" NOT NULL DEFAULT ''",
 			"clone_sent tinyint NOT NULL DEFAULT 0", "migrate_target varchar(64) NOT NULL DEFAULT ''", "disk_slot varchar(16) NOT NULL DEFAULT ''",

@@ -20,7 +20,7 @@ const serviceColumns = `v.service_id, COALESCE(h.id, 0), COALESCE(h.userid, 0), 
 	COALESCE(v.vm_id, 0), COALESCE(v.vm_name, ''), COALESCE(v.vm_status, ''), v.status_since, v.server_id, v.vm_node, v.vm_uuid, v.vm_uuids,
 	COALESCE(v.vm_net0_mac, ''), v.vm_cluster, v.template, SUBSTRING_INDEX(v.next_status, ',', 1), v.queued_at IS NULL, v.clone_sent <> 0 OR v.queued_at IS NULL, v.migrate_target, v.disk_slot, v.password_set <> 0, v.suspended <> 0, v.task_kind, v.task_upid,
 	COALESCE(v.message, ''), COALESCE(v.claim_owner, ''), COALESCE(v.vm_rev_dns, ''), v.firewall,
-	v.own_snapshots, v.iso_boot, v.restore_from, v.restore_failed <> 0, v.backup_note, v.backup_sent, v.backup_moment, v.backup_date, v.backup_after,
+	v.own_snapshots, v.iso_boot, v.restore_from, v.restore_failed <> 0, v.backup_note, v.backup_sent, v.backup_moment, v.backup_day, v.backup_date, v.backup_after,
 	(SELECT cv.value FROM tblcustomfields cf JOIN tblcustomfieldsvalues cv ON cv.fieldid = cf.id AND cv.relid = h.id
 		WHERE cf.type = 'product' AND cf.relid = h.packageid AND (cf.fieldname = 'SSH Key' OR cf.fieldname LIKE 'SSH Key|%') ORDER BY cv.id DESC LIMIT 1)`
 
@@ -87,7 +87,7 @@ func (s *Store) scanService(row interface{ Scan(...any) error }) (*kvm.Service, 
 		&r.VMID, &r.Name, &r.Status, &since, &r.ServerID, &r.Node, &r.UUID, &uuids,
 		&r.MAC, &r.Cluster, &r.Template, &r.Noted, &r.Legacy, &r.CloneSent, &r.MigrateTarget, &r.DiskSlot, &r.PasswordSet, &r.Suspended, &r.TaskKind, &r.TaskUPID,
 		&r.Message, &r.Owner, &reverse, &firewall,
-		&r.OwnSnapshots, &r.ISOBoot, &r.From, &r.RestoreFailed, &r.BackupNote, &r.BackupSent, &moment, &r.BackupDate, &after, &sshKey)
+		&r.OwnSnapshots, &r.ISOBoot, &r.From, &r.RestoreFailed, &r.BackupNote, &r.BackupSent, &moment, &r.BackupDay, &r.BackupDate, &after, &sshKey)
 	if err != nil {
 		return nil, nil, err
 	}
