@@ -73,7 +73,7 @@ func newSchedules(t *testing.T, rng *rand.Rand) *schedules {
 		m.ok("backup", "schedule", "set", strconv.FormatInt(id, 10), "--days", "all")
 		vmid := m.vmid(id)
 		vm, _ := m.sim.VM(vmid)
-		m.seen[id] = map[string]string{}
+		m.seen[id], m.room[id] = map[string]string{}, 2
 		// The former customer of the VMID had some; the last service has one that is protected too.
 		for days := range 2 {
 			m.must(m.sim.SetConfig(vmid, map[string]string{"smbios1": "uuid=" + somebodysUUID}))
