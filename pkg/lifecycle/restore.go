@@ -26,10 +26,14 @@ func (l *Lifecycle) Restore() *pipeline.Pipeline {
 	}, at.rows(l, pipeline.Step{Title: "Verify running + Email", Do: l.row(l.verifyRestored)})...)}
 }
 
-// checkToRestore is check, but for the row that restores: it knows what a lock means that its own task has left.
+// checkToRestore is check, but for the row that restores: it knows what a lock means that its own task has left. What else is
+// wrong with the VM, that it is gone perhaps, the first row says, and goes back.
 func (l *Lifecycle) checkToRestore(ctx context.Context, s *kvm.Service) (string, error) {
-	if s.Row.Status == kvm.RSSnapshotsRemoved {
+	switch s.Row.Status {
+	case kvm.RSSnapshotsRemoved:
 		return "", nil
+	case kvm.Restore:
+		return l.checkLock(ctx, s)
 	}
 	return l.check(ctx, s)
 }
@@ -139,15 +143,21 @@ func (l *Lifecycle) restoreBackup(ctx context.Context, s *kvm.Service) (pipeline
 	return pipeline.Result{}, nil
 }
 
-// runningRestore looks for the task that has locked the VM to be restored: ours is taken over. A lock that nothing is at work
-// under was left by a task that died.
+// runningRestore looks for the task that has locked the VM to be restored: ours is taken over, an administrator's is waited for. A
+// lock that nothing is at work under was left by a task that died.
 func (l *Lifecycle) runningRestore(ctx context.Context, c Cluster, s *kvm.Service, vm *kvm.VM) (pipeline.Result, error) {
 	wait := pipeline.Result{Wait: fmt.Sprintf("VM %d: locked by Proxmox (%s)", s.Row.VMID, vm.Lock)}
 	tasks, err := c.Running(ctx, vm.Node, s.Row.VMID)
 	if err != nil || vm.Lock != "create" {
 		return wait, err
 	}
-	i := slices.IndexFunc(tasks, func(t kvm.Task) bool { return t.Type == "qmrestore" })
+	own, err := c.OwnTasks(ctx, vm.Node, s.Row.VMID, "qmrestore")
+	if err != nil {
+		return wait, err
+	}
+	i := slices.IndexFunc(tasks, func(t kvm.Task) bool {
+		return slices.ContainsFunc(own, func(o kvm.Task) bool { return o.UPID == t.UPID })
+	})
 	switch {
 	case i >= 0:
 		s.Row.TaskKind, s.Row.TaskUPID = taskRestore, string(tasks[i].UPID)
