@@ -36,6 +36,12 @@ func (w *world) staleFirewall() {
 // call is an administrator's own call of the API.
 func (w *world) call(method, path string, form ...string) {
 	w.t.Helper()
+	w.callAs("root@pam!whmcs="+pvesim.TwoNodesSecret, method, path, form...)
+}
+
+// callAs is call with another token.
+func (w *world) callAs(token, method, path string, form ...string) {
+	w.t.Helper()
 	values := url.Values{}
 	for i := 0; i < len(form); i += 2 {
 		values.Set(form[i], form[i+1])
@@ -49,7 +55,7 @@ func (w *world) call(method, path string, form ...string) {
 		w.t.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Authorization", "PVEAPIToken=root@pam!whmcs="+pvesim.TwoNodesSecret)
+	req.Header.Set("Authorization", "PVEAPIToken="+token)
 	conf := &tls.Config{InsecureSkipVerify: true} //nolint:gosec // the simulator's own certificate
 	tr := &http.Transport{TLSClientConfig: conf, DisableKeepAlives: true}
 	res, err := (&http.Client{Transport: tr}).Do(req)

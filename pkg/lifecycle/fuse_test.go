@@ -254,3 +254,113 @@ func (c fusedCluster) Pending(ctx context.Context, vm kvm.Owned) (keys []string,
 	err = c.f.do("Pending", func() error { keys, err = c.Cluster.Pending(ctx, vm); return err })
 	return keys, err
 }
+
+func (s fusedStore) Backups(ctx context.Context, service int64) (list []kvm.Backup, err error) {
+	err = s.f.do("journal", func() error { list, err = s.Store.Backups(ctx, service); return err })
+	return list, err
+}
+
+func (s fusedStore) NoteBackup(ctx context.Context, sv *kvm.Service, b kvm.Backup) error {
+	return s.f.do("NoteBackup", func() error { return s.Store.NoteBackup(ctx, sv, b) })
+}
+
+func (s fusedStore) ForgetBackup(ctx context.Context, service int64, b kvm.Backup) error {
+	return s.f.do("ForgetBackup", func() error { return s.Store.ForgetBackup(ctx, service, b) })
+}
+
+func (s fusedStore) GiveUp(ctx context.Context, sv *kvm.Service, to kvm.Status, what, message string, local time.Time) error {
+	return s.f.do("GiveUp", func() error { return s.Store.GiveUp(ctx, sv, to, what, message, local) })
+}
+
+func (s fusedStore) Terminated(ctx context.Context, sv *kvm.Service, rest time.Duration, local time.Time) error {
+	return s.f.do("Terminated", func() error { return s.Store.Terminated(ctx, sv, rest, local) })
+}
+
+func (c fusedCluster) Standing(ctx context.Context) (st kvm.Standing, err error) {
+	err = c.f.do("Standing", func() error { st, err = c.Cluster.Standing(ctx); return err })
+	return st, err
+}
+
+func (c fusedCluster) Running(ctx context.Context, node string, vmid int) (list []kvm.Task, err error) {
+	err = c.f.do("Running", func() error { list, err = c.Cluster.Running(ctx, node, vmid); return err })
+	return list, err
+}
+
+func (c fusedCluster) OwnTasks(ctx context.Context, node string, vmid int, kind string) (list []kvm.Task, err error) {
+	err = c.f.do("OwnTasks", func() error { list, err = c.Cluster.OwnTasks(ctx, node, vmid, kind); return err })
+	return list, err
+}
+
+func (c fusedCluster) Shutdown(ctx context.Context, vm kvm.Owned, timeout time.Duration) (id kvm.UPID, err error) {
+	err = c.f.do("Shutdown", func() error { id, err = c.Cluster.Shutdown(ctx, vm, timeout); return err })
+	return id, err
+}
+
+func (c fusedCluster) Stop(ctx context.Context, vm kvm.Owned) (id kvm.UPID, err error) {
+	err = c.f.do("Stop", func() error { id, err = c.Cluster.Stop(ctx, vm); return err })
+	return id, err
+}
+
+func (c fusedCluster) Delete(ctx context.Context, vm kvm.Owned) (id kvm.UPID, err error) {
+	err = c.f.do("Delete", func() error { id, err = c.Cluster.Delete(ctx, vm); return err })
+	return id, err
+}
+
+func (c fusedCluster) BackupStorages(ctx context.Context, node string) (list []kvm.Storage, err error) {
+	err = c.f.do("BackupStorages", func() error { list, err = c.Cluster.BackupStorages(ctx, node); return err })
+	return list, err
+}
+
+func (c fusedCluster) Backups(ctx context.Context, node, storage string, vmid int) (list []kvm.Backup, err error) {
+	err = c.f.do("Backups", func() error { list, err = c.Cluster.Backups(ctx, node, storage, vmid); return err })
+	return list, err
+}
+
+func (c fusedCluster) Inside(ctx context.Context, b *kvm.Backup) error {
+	return c.f.do("Inside", func() error { return c.Cluster.Inside(ctx, b) })
+}
+
+func (c fusedCluster) DeleteBackup(ctx context.Context, b kvm.OwnedBackup) (id kvm.UPID, err error) {
+	err = c.f.do("DeleteBackup", func() error { id, err = c.Cluster.DeleteBackup(ctx, b); return err })
+	return id, err
+}
+
+func (c fusedCluster) Backup(ctx context.Context, vm kvm.Owned, storage, note string) (id kvm.UPID, err error) {
+	err = c.f.do("Backup", func() error { id, err = c.Cluster.Backup(ctx, vm, storage, note); return err })
+	return id, err
+}
+
+func (c fusedCluster) BackupMade(ctx context.Context, id kvm.UPID) (name string, err error) {
+	err = c.f.do("BackupMade", func() error { name, err = c.Cluster.BackupMade(ctx, id); return err })
+	return name, err
+}
+
+func (c fusedCluster) Restore(ctx context.Context, vm kvm.Owned, b kvm.OwnedBackup) (id kvm.UPID, err error) {
+	err = c.f.do("Restore", func() error { id, err = c.Cluster.Restore(ctx, vm, b); return err })
+	return id, err
+}
+
+func (c fusedCluster) Snapshots(ctx context.Context, vm kvm.Owned) (list []kvm.Snapshot, err error) {
+	err = c.f.do("Snapshots", func() error { list, err = c.Cluster.Snapshots(ctx, vm); return err })
+	return list, err
+}
+
+func (c fusedCluster) CreateSnapshot(ctx context.Context, vm kvm.Owned, name, description string) (id kvm.UPID, err error) {
+	err = c.f.do("CreateSnapshot", func() error { id, err = c.Cluster.CreateSnapshot(ctx, vm, name, description); return err })
+	return id, err
+}
+
+func (c fusedCluster) DeleteSnapshot(ctx context.Context, vm kvm.Owned, name string) (id kvm.UPID, err error) {
+	err = c.f.do("DeleteSnapshot", func() error { id, err = c.Cluster.DeleteSnapshot(ctx, vm, name); return err })
+	return id, err
+}
+
+func (c fusedCluster) SnapshotDisks(ctx context.Context, vm kvm.Owned, name string) (list []kvm.Disk, err error) {
+	err = c.f.do("SnapshotDisks", func() error { list, err = c.Cluster.SnapshotDisks(ctx, vm, name); return err })
+	return list, err
+}
+
+func (c fusedCluster) Rollback(ctx context.Context, vm kvm.Owned, name string) (id kvm.UPID, err error) {
+	err = c.f.do("Rollback", func() error { id, err = c.Cluster.Rollback(ctx, vm, name); return err })
+	return id, err
+}
