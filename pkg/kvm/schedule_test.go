@@ -14,6 +14,19 @@ func TestParseSchedule(t *testing.T) {
 		`{"6":"3:05","2":"","3":null,"4":false}`: `{"6":"03:05"}`,
 		` {"5":"23:59"} `:                        `{"5":"23:59"}`,
 		`{"0":"00:00","6":"00:00"}`:              `{"0":"00:00","6":"00:00"}`,
+		`{ "0" : "07:00", "1":"03:00" }`:         `{"0":"07:00","1":"03:00"}`,
+		`{"\u0030":"07\u003a00"}`:                `{"0":"07:00"}`,
+		`{"0":"07:00","0":"08:00","0":null}`:     "",
+		`{"0":"x","0":"08:00"}`:                  `{"0":"08:00"}`,
+		`{"01":"07:00"}`:                         `{"1":"07:00"}`,
+		`{"01":"07:00","1":"08:00"}`:             "bad",
+		`{"0":"07:00",}`:                         "bad",
+		`{"0":"07:00"}}`:                         "bad",
+		`{"0":"07:00"} {`:                        "bad",
+		`{"0":"07:00`:                            "bad",
+		`{"0":nullx}`:                            "bad",
+		`{"0":true}`:                             "bad",
+		`{`:                                      "bad",
 		`{"7":"03:00"}`:                          "bad",
 		`{"x":"03:00"}`:                          "bad",
 		`{"1":"24:00"}`:                          "bad",
@@ -195,7 +208,13 @@ func TestVolumeVMID(t *testing.T) {
 func FuzzSchedule(f *testing.F) {
 	f.Add(`{"0":"07:00"}`, "mon,thu=03:00")
 	f.Add(`{"6":"3:05","2":"","3":null}`, "all=05:00,sun")
+	f.Add(`{"0":"07:00","0":false,"01":"3:00"}`, "mon")
 	f.Fuzz(func(t *testing.T, stored, typed string) {
+		if s, ok := plainSchedule(stored); ok { // the short way round gives what the long one gives
+			if odd, err := oddSchedule(stored); err != nil || odd != s {
+				t.Fatalf("%q: %v, and by the long way %v, %v", stored, s, odd, err)
+			}
+		}
 		if s, err := ParseSchedule(stored); err == nil {
 			again, err := ParseSchedule(s.String())
 			if err != nil || again != s {
