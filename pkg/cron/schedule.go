@@ -55,7 +55,7 @@ func (t *Scheduled) Run(ctx context.Context, sink event.Sink) (Report, error) {
 	}
 	began := p.Clock.Now()
 	blocks := event.NewBlocks(sink, len(underWay)+len(due) == 1)
-	queues, order := map[place]chan kvm.DueBackup{}, []place{}
+	byPlace, order := map[place][]kvm.DueBackup{}, []place{}
 	var results gathered
 	for _, d := range due {
 		if d.Err != nil {
@@ -63,11 +63,10 @@ func (t *Scheduled) Run(ctx context.Context, sink event.Sink) (Report, error) {
 			continue
 		}
 		at := place{d.ServerID, d.Node}
-		if queues[at] == nil {
-			queues[at] = make(chan kvm.DueBackup, len(due))
+		if byPlace[at] == nil {
 			order = append(order, at)
 		}
-		queues[at] <- d
+		byPlace[at] = append(byPlace[at], d)
 	}
 	held, stop := keep(ctx, p.Store, p.Owner)
 	defer stop()
@@ -80,10 +79,14 @@ func (t *Scheduled) Run(ctx context.Context, sink event.Sink) (Report, error) {
 		})
 	}
 	for _, at := range order {
-		close(queues[at])
+		queue := make(chan kvm.DueBackup, len(byPlace[at]))
+		for _, d := range byPlace[at] {
+			queue <- d
+		}
+		close(queue)
 		for range max(t.PerNode, 1) {
 			wg.Go(func() {
-				for d := range queues[at] {
+				for d := range queue {
 					if held.Err() != nil || p.Clock.Now().Sub(began) >= t.Wait {
 						return
 					}

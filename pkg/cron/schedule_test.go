@@ -3,6 +3,7 @@ package cron
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -196,5 +197,29 @@ func TestScheduledEnds(t *testing.T) {
 	}
 	if report, lines := b.tick(t); lines != "" || report.Processed != 0 {
 		t.Errorf("nothing is due: %+v %q", report, lines)
+	}
+}
+
+// TestManyDueOnManyNodes: what a tick keeps of those that are due is for each of them once, not for each node.
+func TestManyDueOnManyNodes(t *testing.T) {
+	const nodes, vms = 200, 100
+	var due []kvm.DueBackup
+	for i := range nodes * vms {
+		due = append(due, kvm.DueBackup{Service: int64(i + 1), ServerID: 1, Node: fmt.Sprint("pve", i%nodes)})
+	}
+	b := newBackups()
+	b.Scheduled.Due = func(context.Context) ([]kvm.DueBackup, error) { return due, nil }
+	for i := range nodes {
+		b.others[fmt.Sprint("pve", i)] = true
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	report, err := b.Scheduled.Run(t.Context(), &b.log)
+	runtime.ReadMemStats(&after)
+	if err != nil || report.Processed != 0 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	if each := (after.TotalAlloc - before.TotalAlloc) / (nodes * vms); each > 2000 {
+		t.Errorf("%d bytes for each that is due", each)
 	}
 }
