@@ -32,8 +32,11 @@ type Service struct {
 	// Problem is what is wrong with the rows of WHMCS that the service needs (a missing product, a nonsense setting). No
 	// row of a pipeline runs while it is set; nil = nothing.
 	Problem error
-	// Seen is the VM as this run last read it, nil = not yet.
-	Seen *VM
+	// Seen is the VM as this run last read it, nil = not yet, and SeenAt when that was. Sees are the storages that may hold backups,
+	// as Seen's node has listed them since, nil = it was not asked.
+	Seen   *VM
+	SeenAt time.Time
+	Sees   []Storage
 	// Order is the service's place among those of its tick: of two that want the same thing the lower one comes first.
 	Order int
 	// Fresh says that this run has made the VM, which nobody has started yet.

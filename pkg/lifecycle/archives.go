@@ -21,17 +21,23 @@ func (l *Lifecycle) Backups(ctx context.Context, s *kvm.Service) ([]kvm.Backup, 
 		}
 		return nil, nil
 	}
-	return l.archives(ctx, c, s)
+	list, _, err := l.archives(ctx, c, s)
+	return list, err
 }
 
 // archives are the backups, on the product's storage and on those of the journal, whose inside carries a UUID that the service has
 // or had, the oldest first, as far as nodes that are online see them: also those that others made. The VM's own node is asked
-// first; of a storage that nodes share it is enough. One that cannot be read is left out: nothing says whose it is.
-func (l *Lifecycle) archives(ctx context.Context, c Cluster, s *kvm.Service) ([]kvm.Backup, error) {
-	journal, err := l.Store.Backups(ctx, s.ID)
-	if err != nil {
-		return nil, err
+// first; of a storage that nodes share it is enough. One that cannot be read is left out: nothing says whose it is. journal is
+// what the journal has, whatever became of it.
+func (l *Lifecycle) archives(ctx context.Context, c Cluster, s *kvm.Service) (list, journal []kvm.Backup, err error) {
+	if journal, err = l.Store.Backups(ctx, s.ID); err != nil {
+		return nil, nil, err
 	}
+	list, err = l.archivesOf(ctx, c, s, journal)
+	return list, journal, err
+}
+
+func (l *Lifecycle) archivesOf(ctx context.Context, c Cluster, s *kvm.Service, journal []kvm.Backup) ([]kvm.Backup, error) {
 	var storages []string
 	var vmids []int
 	note := func(storage string, vmid int) {
@@ -62,7 +68,7 @@ func (l *Lifecycle) archives(ctx context.Context, c Cluster, s *kvm.Service) ([]
 		if !slices.ContainsFunc(storages, func(name string) bool { return !seen[name] }) {
 			break
 		}
-		stores, err := c.BackupStorages(ctx, n.Name)
+		stores, err := backupStorages(ctx, c, s, n.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -125,11 +131,7 @@ func (l *Lifecycle) ownArchives(ctx context.Context, c Cluster, s *kvm.Service, 
 // ownBackups are those of archives that count and are rotated: those of the journal. One of the journal that no storage lists is
 // looked for by itself, and forgotten when it is gone.
 func (l *Lifecycle) ownBackups(ctx context.Context, c Cluster, s *kvm.Service) ([]kvm.Backup, error) {
-	list, err := l.archives(ctx, c, s)
-	if err != nil {
-		return nil, err
-	}
-	journal, err := l.Store.Backups(ctx, s.ID)
+	list, journal, err := l.archives(ctx, c, s)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +155,7 @@ func (l *Lifecycle) ownBackups(ctx context.Context, c Cluster, s *kvm.Service) (
 
 // archive is the service's backup with that volume: kvm.ErrInvalid when it has none.
 func (l *Lifecycle) archive(ctx context.Context, c Cluster, s *kvm.Service, volume string) (kvm.Backup, error) {
-	list, err := l.archives(ctx, c, s)
+	list, _, err := l.archives(ctx, c, s)
 	if err != nil {
 		return kvm.Backup{}, err
 	}

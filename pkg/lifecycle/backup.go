@@ -109,7 +109,7 @@ func backupStorage(ctx context.Context, c Cluster, s *kvm.Service, node string) 
 	if name == "" {
 		return kvm.WithHint(kvm.Errorf(kvm.ErrInvalid, "product %d has no storage for backups", s.ProductID), "puqkvm product set %d backup_storage=NAME", s.ProductID)
 	}
-	list, err := c.BackupStorages(ctx, node)
+	list, err := backupStorages(ctx, c, s, node)
 	if err != nil {
 		return err
 	}
@@ -121,6 +121,20 @@ func backupStorage(ctx context.Context, c Cluster, s *kvm.Service, node string) 
 		return kvm.Errorf(kvm.ErrBusy, "the storage %s of %s, which is not active", name, node)
 	}
 	return nil
+}
+
+// backupStorages are the storages that may hold backups, also those that are not active now, as node lists them. The node of s.Seen
+// is asked once for each reading of the VM.
+func backupStorages(ctx context.Context, c Cluster, s *kvm.Service, node string) ([]kvm.Storage, error) {
+	seen := s.Seen != nil && s.Seen.Node == node
+	if seen && s.Sees != nil {
+		return s.Sees, nil
+	}
+	list, err := c.BackupStorages(ctx, node)
+	if seen && err == nil {
+		s.Sees = list
+	}
+	return list, err
 }
 
 // backupQuota refuses when the package has room for no more backups.
@@ -199,9 +213,9 @@ func (l *Lifecycle) makeBackup(ctx context.Context, s *kvm.Service, note string,
 	return pipeline.Result{}, err
 }
 
-// sendBackup requests the backup from Proxmox. The VM is looked at anew: it may have waited for its turn for long.
+// sendBackup requests the backup from Proxmox. The VM is looked at anew when it has waited for its turn.
 func (l *Lifecycle) sendBackup(ctx context.Context, c Cluster, s *kvm.Service, note string, room func(context.Context, Cluster, *kvm.Service) error) (pipeline.Result, error) {
-	_, vm, err := l.look(ctx, s)
+	_, vm, err := l.glance(ctx, s)
 	if err != nil {
 		return pipeline.Result{}, err
 	}
@@ -318,38 +332,38 @@ func (l *Lifecycle) noteBackup(ctx context.Context, c Cluster, s *kvm.Service, i
 	if err != nil {
 		return false, err
 	}
-	node := id.Node()
+	// The product's storage first. Which one the task was told only its own request knows, and the product may be another by now.
+	product, node := s.Package.BackupStorage, id.Node()
+	var failed error
+	if product != "" {
+		b, found, err := archived(ctx, c, node, product, name)
+		if found {
+			return l.noteProved(ctx, c, s, b)
+		}
+		failed = err
+	}
 	stores, err := c.BackupStorages(ctx, node)
 	if err != nil {
 		return false, err
 	}
-	// The product's storage first: which one the task was told only its own request knows, and the product may be another by now.
-	slices.SortStableFunc(stores, func(x, y kvm.Storage) int {
-		return rank(y.Name == s.Package.BackupStorage) - rank(x.Name == s.Package.BackupStorage)
-	})
+	i := slices.IndexFunc(stores, func(st kvm.Storage) bool { return st.Name == product })
+	switch {
+	case i >= 0 && !stores[i].Active:
+		return false, kvm.Errorf(kvm.ErrBusy, "the storage %s of %s, which is not active", product, node)
+	case i >= 0 && failed != nil:
+		return false, failed
+	}
 	for _, st := range stores {
-		if !st.Active {
-			if st.Name == s.Package.BackupStorage {
-				return false, kvm.Errorf(kvm.ErrBusy, "the storage %s of %s, which is not active", st.Name, node)
-			}
+		if st.Name == product || !st.Active {
 			continue
 		}
-		list, err := c.Backups(ctx, node, st.Name, kvm.VolumeVMID(":"+name))
-		if err != nil {
+		b, found, err := archived(ctx, c, node, st.Name, name)
+		switch {
+		case err != nil:
 			return false, err
+		case found:
+			return l.noteProved(ctx, c, s, b)
 		}
-		i := slices.IndexFunc(list, func(b kvm.Backup) bool { return b.Volume == st.Name+":"+name })
-		if i < 0 {
-			continue
-		}
-		b := list[i]
-		if err := c.Inside(ctx, &b); err != nil {
-			return false, err
-		}
-		if _, err := kvm.ProveBackup(&b, &s.Row); err != nil {
-			return false, nil
-		}
-		return true, l.Store.NoteBackup(ctx, s, b)
 	}
 	return false, nil
 }
@@ -357,7 +371,7 @@ func (l *Lifecycle) noteBackup(ctx context.Context, c Cluster, s *kvm.Service, i
 // noteBackupLike is noteBackup for a task that has left no log: what it has made is told by its note, and by its time, which is the
 // task's own node's as the task's beginning is.
 func (l *Lifecycle) noteBackupLike(ctx context.Context, c Cluster, s *kvm.Service, id kvm.UPID, note string) (made bool, err error) {
-	list, err := l.archives(ctx, c, s)
+	list, _, err := l.archives(ctx, c, s)
 	if err != nil {
 		return false, err
 	}
@@ -370,6 +384,30 @@ func (l *Lifecycle) noteBackupLike(ctx context.Context, c Cluster, s *kvm.Servic
 
 // scheduledNote begins the note of a scheduled backup; its day follows.
 const scheduledNote = "Scheduled backup "
+
+// archived is the backup whose volume has that name on the storage, as node sees it.
+func archived(ctx context.Context, c Cluster, node, storage, name string) (b kvm.Backup, found bool, err error) {
+	list, err := c.Backups(ctx, node, storage, kvm.VolumeVMID(":"+name))
+	if err != nil {
+		return b, false, err
+	}
+	i := slices.IndexFunc(list, func(b kvm.Backup) bool { return b.Volume == storage+":"+name })
+	if i < 0 {
+		return b, false, nil
+	}
+	return list[i], true, nil
+}
+
+// noteProved puts b into the journal, when what is inside is s's.
+func (l *Lifecycle) noteProved(ctx context.Context, c Cluster, s *kvm.Service, b kvm.Backup) (bool, error) {
+	if err := c.Inside(ctx, &b); err != nil {
+		return false, err
+	}
+	if _, err := kvm.ProveBackup(&b, &s.Row); err != nil {
+		return false, nil
+	}
+	return true, l.Store.NoteBackup(ctx, s, b)
+}
 
 // makeRoom removes the oldest of the service's own backups until the package has room for one more. Protected ones stay.
 func (l *Lifecycle) makeRoom(ctx context.Context, c Cluster, s *kvm.Service) error {

@@ -104,13 +104,15 @@ func (l *Lifecycle) PruneSnapshots(ctx context.Context, s *kvm.Service) (removed
 		if end, ok := snap.Expires(s.Package.SnapshotLifetime); !ok || now.Before(end) || snap.State != "" {
 			continue
 		}
+		if len(removed) > 0 { // its removal may have taken long
+			if _, vm, err = l.look(ctx, s); err != nil {
+				return removed, err
+			}
+		}
 		if err := l.removeSnapshot(ctx, c, s, vm, list, snap.Name); err != nil {
 			return removed, err
 		}
 		removed = append(removed, snap.Name)
-		if _, vm, err = l.look(ctx, s); err != nil {
-			return removed, err
-		}
 	}
 	if have := len(ours(list)) - len(removed); have != s.Row.OwnSnapshots || len(removed) > 0 { // the last task has ended
 		s.Row.OwnSnapshots = have
