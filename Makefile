@@ -38,7 +38,7 @@ guards: ## take each guard out of the code, and see the test go red that must ca
 fuzz: ## every fuzz target for FUZZTIME (5s)
 	@scripts/fuzz.sh $(FUZZTIME)
 
-bench: build ## figures beside their aims; BENCH=start|deploy|life|pending|dns|statistics|packages for a part of them
+bench: build ## figures beside their aims; BENCH=start|deploy|life|pending|dns|statistics|backups|packages for a part of them
 	@$(MARIADB) install
 	@$(PDNS) install
 	$(MARIADB) run -- $(PDNS) run -- scripts/bench.sh
