@@ -100,7 +100,7 @@ func TestBackupThatFails(t *testing.T) {
 		"fails":                    {fault: pvesim.Fault{TaskError: "something nobody knows"}},
 		"is interrupted":           {fault: pvesim.Fault{TaskError: "interrupted by signal"}},
 		"is killed on the way":     {fault: pvesim.Fault{TaskKilledAfter: time.Minute}},
-		"vanishes, and has worked": {fault: pvesim.Fault{TaskVanishes: true}, made: true},
+		"vanishes, and has worked": {fault: pvesim.Fault{TaskVanishes: true}, made: true, good: true},
 		"ends with warnings":       {fault: pvesim.Fault{TaskError: "WARNINGS: 1"}, made: true, good: true},
 	} {
 		for _, scheduled := range []bool{false, true} {

@@ -37,7 +37,7 @@ func (w *world) toBackUp() int64 {
 	return id
 }
 
-func (w *world) vzdumps() (list []pvesim.TaskState) {
+func (w *world) allVzdumps() (list []pvesim.TaskState) {
 	return slices.DeleteFunc(w.sim.Tasks(), func(t pvesim.TaskState) bool { return t.Type != "vzdump" })
 }
 
@@ -56,14 +56,14 @@ func TestBackupLooksAgainAfterItsTurn(t *testing.T) {
 		}
 	}}
 	out := p.tick(id)
-	if waited != 1 || !strings.Contains(out.Message, "locked by Proxmox (snapshot)") || len(w.vzdumps()) != 0 || w.at(id) != kvm.MakeBackup {
-		t.Errorf("it waited %d times: %q, %d backups, at %s", waited, out.Message, len(w.vzdumps()), w.at(id))
+	if waited != 1 || !strings.Contains(out.Message, "locked by Proxmox (snapshot)") || len(w.allVzdumps()) != 0 || w.at(id) != kvm.MakeBackup {
+		t.Errorf("it waited %d times: %q, %d backups, at %s", waited, out.Message, len(w.allVzdumps()), w.at(id))
 	}
 	if err := w.sim.SetLock(w.vm(id).VMID, ""); err != nil {
 		t.Fatal(err)
 	}
-	if out := p.tick(id); !out.Complete || len(w.vzdumps()) != 1 {
-		t.Errorf("%q, %d backups", out.Message, len(w.vzdumps()))
+	if out := p.tick(id); !out.Complete || len(w.allVzdumps()) != 1 {
+		t.Errorf("%q, %d backups", out.Message, len(w.allVzdumps()))
 	}
 }
 
@@ -76,7 +76,7 @@ func TestBackupIsNotedWhereItIs(t *testing.T) {
 			w := newWorldOn(t, "", model)
 			w.settings.Wait = time.Minute
 			id := w.toBackUp()
-			if out := w.walk(id, 0); out.Complete || len(w.vzdumps()) != 1 {
+			if out := w.walk(id, 0); out.Complete || len(w.allVzdumps()) != 1 {
 				t.Fatalf("%q", out.Message)
 			}
 			w.product("backup_storage=" + storage)
@@ -85,8 +85,8 @@ func TestBackupIsNotedWhereItIs(t *testing.T) {
 				t.Fatalf("%q", out.Message)
 			}
 			journal, err := w.store.Backups(t.Context(), id)
-			if err != nil || len(journal) != 1 || journal[0].Storage != "shared" || journal[0].UUID != w.service(id).Row.UUID || len(w.vzdumps()) != 1 {
-				t.Errorf("%v, %+v, %d backups", err, journal, len(w.vzdumps()))
+			if err != nil || len(journal) != 1 || journal[0].Storage != "shared" || journal[0].UUID != w.service(id).Row.UUID || len(w.allVzdumps()) != 1 {
+				t.Errorf("%v, %+v, %d backups", err, journal, len(w.allVzdumps()))
 			}
 		})
 	}
@@ -98,7 +98,7 @@ func TestBackupIsNotedLater(t *testing.T) {
 	id := w.toBackUp()
 	asked, node := 0, w.vm(id).Node
 	w.sim.SetHook(func(_ context.Context, r pvesim.Request) { // the node is silent for that request alone
-		if r.Method == "GET" && r.Pattern == "/nodes/{node}/storage/{storage}/content" && len(w.vzdumps()) > 0 {
+		if r.Method == "GET" && r.Pattern == "/nodes/{node}/storage/{storage}/content" && len(w.allVzdumps()) > 0 {
 			asked++
 			w.sim.SetNodeDown(node, r.Stage == pvesim.Arrived)
 		}
@@ -108,8 +108,8 @@ func TestBackupIsNotedLater(t *testing.T) {
 	if out.Complete || !errors.Is(out.Err, kvm.ErrUnreachable) || asked != 2 {
 		t.Fatalf("%q, asked %d times", out.Message, asked)
 	}
-	if out := w.walk(id, 0); !out.Complete || len(w.vzdumps()) != 1 {
-		t.Errorf("%q, %d backups", out.Message, len(w.vzdumps()))
+	if out := w.walk(id, 0); !out.Complete || len(w.allVzdumps()) != 1 {
+		t.Errorf("%q, %d backups", out.Message, len(w.allVzdumps()))
 	}
 	if journal, err := w.store.Backups(t.Context(), id); err != nil || len(journal) != 1 {
 		t.Errorf("%v, %+v", err, journal)
