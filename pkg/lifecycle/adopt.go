@@ -41,12 +41,13 @@ func (l *Lifecycle) Adoption(ctx context.Context, s *kvm.Service, stored string,
 	} else if a.Addrs, err = l.compare(ctx, c, &next, vm, stored, pools); err != nil {
 		return kvm.Adoption{}, err
 	}
+	next.Row.Node = vm.Node
 	for _, uuid := range append([]string{vm.UUID}, earlier...) {
 		if !slices.ContainsFunc(next.Row.UUIDs, func(u string) bool { return strings.EqualFold(u, uuid) }) {
 			next.Row.UUIDs = append(slices.Clone(next.Row.UUIDs), uuid)
 		}
 	}
-	if a.Backups, err = l.backupsOf(ctx, c, &next, vm.Node); err != nil {
+	if a.Backups, _, err = l.archives(ctx, c, &next); err != nil {
 		return kvm.Adoption{}, err
 	}
 	if !known {
@@ -166,67 +167,4 @@ func packageNote(s *kvm.Service, claims []kvm.Claim) string {
 		return ""
 	}
 	return fmt.Sprintf("it has %d addresses, and its package asks for %d IPv4 and %d IPv6: the next change of package makes that so", len(claims), v4, v6)
-}
-
-// unread says that err is no answer about the backup itself: one that is gone or damaged is just not the service's.
-func unread(err error) bool {
-	for _, e := range []error{kvm.ErrUnreachable, kvm.ErrUnknown, kvm.ErrBusy, kvm.ErrAuth, kvm.ErrDenied, context.Canceled, context.DeadlineExceeded} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}
-
-// backupsOf are the backups of the VM on the product's backup storage, as far as nodes that are online see it, whose inside
-// carries a UUID of the service's. Protected ones are among them: removing spares them.
-func (l *Lifecycle) backupsOf(ctx context.Context, c Cluster, s *kvm.Service, node string) ([]kvm.Backup, error) {
-	storage := s.Package.BackupStorage
-	if storage == "" {
-		return nil, nil
-	}
-	nodes, err := c.Nodes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	// The VM's own node first: of a storage that nodes share one is enough.
-	nodes = slices.Clone(nodes)
-	slices.SortStableFunc(nodes, func(x, y kvm.Node) int { return rank(y.Name == node) - rank(x.Name == node) })
-	var out []kvm.Backup
-	seen := false
-	for _, n := range nodes {
-		if !n.Online {
-			continue
-		}
-		stores, err := c.BackupStorages(ctx, n.Name)
-		if err != nil {
-			return nil, err
-		}
-		i := slices.IndexFunc(stores, func(st kvm.Storage) bool { return st.Name == storage && st.Active })
-		if i < 0 {
-			continue
-		}
-		seen = true
-		list, err := c.Backups(ctx, n.Name, storage, s.Row.VMID)
-		if err != nil {
-			return nil, err
-		}
-		for _, b := range list {
-			err := c.Inside(ctx, &b)
-			switch {
-			case err == nil && s.Row.HasUUID(b.UUID):
-				out = append(out, b)
-			case err != nil && unread(err):
-				return nil, err
-			}
-		}
-		if stores[i].Shared {
-			break
-		}
-	}
-	if !seen {
-		return nil, kvm.WithHint(kvm.Errorf(kvm.ErrUnreachable, "no online node has the backup storage %s: which backups are the service's is not known", storage),
-			"puqkvm product set %d backup_storage=NAME, or mend the storage in Proxmox", s.ProductID)
-	}
-	return out, nil
 }

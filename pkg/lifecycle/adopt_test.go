@@ -198,7 +198,7 @@ func TestAdoptRefuses(t *testing.T) {
 			"its IPSet ipfilter-net0 has 198.51.100.0/24, which WHMCS has not"},
 		"no UUID":  {config("smbios1", "serial=1"), config("smbios1", vm.Config["smbios1"]), "has no SMBIOS UUID"},
 		"template": {config("template", "1"), config("template", ""), "is a template, not the VM of service"},
-		"storage":  {func() { w.product("backup_storage=nowhere") }, func() { w.product("backup_storage=") }, "no online node has the backup storage nowhere"},
+		"storage":  {func() { w.product("backup_storage=nowhere") }, func() { w.product("backup_storage=") }, "no node that is online has the backup storage nowhere active"},
 		"product":  {func() { w.db.Exec("UPDATE tblproducts SET servertype = 'other'") }, func() { w.db.Exec("UPDATE tblproducts SET servertype = 'puqProxmoxKVM'") }, "belongs to the module"},
 	} {
 		c.breaks()

@@ -28,16 +28,18 @@ func (l *Lifecycle) Backups(ctx context.Context, s *kvm.Service) ([]kvm.Backup, 
 // archives are the backups, on the product's storage and on those of the journal, whose inside carries a UUID that the service has
 // or had, the oldest first, as far as nodes that are online see them: also those that others made. The VM's own node is asked
 // first; of a storage that nodes share it is enough. One that cannot be read is left out: nothing says whose it is. journal is
-// what the journal has, whatever became of it.
+// what the journal has, whatever became of it, but for storages that the cluster no longer has.
 func (l *Lifecycle) archives(ctx context.Context, c Cluster, s *kvm.Service) (list, journal []kvm.Backup, err error) {
 	if journal, err = l.Store.Backups(ctx, s.ID); err != nil {
 		return nil, nil, err
 	}
-	list, err = l.archivesOf(ctx, c, s, journal)
-	return list, journal, err
+	list, lost, err := l.archivesOf(ctx, c, s, journal)
+	return list, slices.DeleteFunc(journal, func(b kvm.Backup) bool { return slices.Contains(lost, b.Storage) }), err
 }
 
-func (l *Lifecycle) archivesOf(ctx context.Context, c Cluster, s *kvm.Service, journal []kvm.Backup) ([]kvm.Backup, error) {
+// archivesOf is archives with the journal read. lost are storages of the journal that the cluster no longer has: what is on them is
+// out of reach.
+func (l *Lifecycle) archivesOf(ctx context.Context, c Cluster, s *kvm.Service, journal []kvm.Backup) (out []kvm.Backup, lost []string, err error) {
 	var storages []string
 	var vmids []int
 	note := func(storage string, vmid int) {
@@ -53,26 +55,26 @@ func (l *Lifecycle) archivesOf(ctx context.Context, c Cluster, s *kvm.Service, j
 		note(b.Storage, b.VMID) // it was another one before a reinstallation, perhaps
 	}
 	if len(storages) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
-	nodes, err := c.Nodes(ctx)
+	all, err := c.Nodes(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	nodes = slices.DeleteFunc(slices.Clone(nodes), func(n kvm.Node) bool { return !n.Online })
+	nodes := slices.DeleteFunc(slices.Clone(all), func(n kvm.Node) bool { return !n.Online })
 	slices.SortStableFunc(nodes, func(x, y kvm.Node) int { return rank(y.Name == s.Row.Node) - rank(x.Name == s.Row.Node) })
-	var out []kvm.Backup
 	seen := map[string]bool{} // storages that were read whole, for all nodes
-	var asked []string
+	var asked, listed []string
 	for _, n := range nodes {
 		if !slices.ContainsFunc(storages, func(name string) bool { return !seen[name] }) {
 			break
 		}
 		stores, err := backupStorages(ctx, c, s, n.Name)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, st := range stores {
+			listed = append(listed, st.Name)
 			if !st.Active || seen[st.Name] || !slices.Contains(storages, st.Name) {
 				continue
 			}
@@ -81,19 +83,34 @@ func (l *Lifecycle) archivesOf(ctx context.Context, c Cluster, s *kvm.Service, j
 			for _, vmid := range vmids {
 				list, err := l.ownArchives(ctx, c, s, journal, n.Name, st.Name, vmid)
 				if err != nil {
-					return nil, err
+					return nil, nil, err
 				}
 				out = append(out, list...)
 			}
 		}
 	}
 	for _, name := range storages {
-		if !slices.Contains(asked, name) {
-			return nil, kvm.Errorf(kvm.ErrUnreachable, "the storage %s of the backups is not active on any node that is online", name)
+		switch {
+		case slices.Contains(asked, name):
+		case name != s.Package.BackupStorage && len(nodes) == len(all) && !slices.Contains(listed, name):
+			lost = append(lost, name)
+		default:
+			return nil, nil, kvm.WithHint(kvm.Errorf(kvm.ErrUnreachable, "no node that is online has the backup storage %s active: which backups are the service's is not known", name),
+				"puqkvm product set %d backup_storage=NAME, or mend the storage in Proxmox", s.ProductID)
 		}
 	}
 	slices.SortStableFunc(out, func(a, b kvm.Backup) int { return a.Time.Compare(b.Time) })
-	return out, nil
+	return out, lost, nil
+}
+
+// unread says that err is no answer about the backup itself: one that is gone or damaged is just not the service's.
+func unread(err error) bool {
+	for _, e := range []error{kvm.ErrUnreachable, kvm.ErrUnknown, kvm.ErrBusy, kvm.ErrAuth, kvm.ErrDenied, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // ownArchives are those of archives on one storage, as node sees it, under one VMID. What the journal says of a volume is not read
@@ -115,7 +132,7 @@ func (l *Lifecycle) ownArchives(ctx context.Context, c Cluster, s *kvm.Service, 
 			err := c.Inside(ctx, &b)
 			switch {
 			case err == nil:
-			case errors.Is(err, kvm.ErrUnreachable), errors.Is(err, kvm.ErrAuth), ctx.Err() != nil:
+			case unread(err):
 				return nil, err
 			default:
 				continue

@@ -94,13 +94,14 @@ func TestBackupThatFails(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		fault pvesim.Fault
+		later bool // it is at work while nobody knows its task
 		made  bool // there is an archive
 		good  bool // and the row knows it
 	}{
 		"fails":                    {fault: pvesim.Fault{TaskError: "something nobody knows"}},
 		"is interrupted":           {fault: pvesim.Fault{TaskError: "interrupted by signal"}},
 		"is killed on the way":     {fault: pvesim.Fault{TaskKilledAfter: time.Minute}},
-		"vanishes, and has worked": {fault: pvesim.Fault{TaskVanishes: true}, made: true, good: true},
+		"vanishes, and has worked": {fault: pvesim.Fault{TaskVanishes: true}, later: true, made: true, good: true},
 		"ends with warnings":       {fault: pvesim.Fault{TaskError: "WARNINGS: 1"}, made: true, good: true},
 	} {
 		for _, scheduled := range []bool{false, true} {
@@ -122,6 +123,12 @@ func TestBackupThatFails(t *testing.T) {
 				out = w.walk(id, 0)
 			}
 			w.clock.Advance(15 * time.Minute)
+			if c.later {
+				if out.Complete || !strings.Contains(out.Message, "locked by Proxmox (backup), for a task that it does not know any more") {
+					t.Errorf("%s: %s", what, out.Message)
+				}
+				out = w.walk(id, 0)
+			}
 			row := w.service(id).Row
 			if armed.Hits() != 1 || row.Status != kvm.Ready || out.Complete != c.good || (len(w.archives(vmid)) == 1) != c.made {
 				t.Errorf("%s: at %s: %s; there are %q", what, row.Status, out.Message, w.archives(vmid))
@@ -157,7 +164,7 @@ func TestBackupThatFails(t *testing.T) {
 // TestBackupThatCannotBeSeen: while nobody can say how the task has ended, or what it has made, nothing is decided; then it is.
 func TestBackupThatCannotBeSeen(t *testing.T) {
 	t.Parallel()
-	for name, path := range map[string]string{"its end": taskPath, "its log": "/nodes/{node}/tasks/{upid}/log", "the storages": "/nodes/{node}/storage",
+	for name, path := range map[string]string{"its end": taskPath, "its log": "/nodes/{node}/tasks/{upid}/log",
 		"the storage": "/nodes/{node}/storage/{storage}/content", "what is inside": "/nodes/{node}/vzdump/extractconfig"} {
 		w := newBackupWorld(t, pvesim.Instant())
 		id := w.ready()
@@ -304,6 +311,7 @@ func TestWhatCounts(t *testing.T) {
 		w.call("PUT", "/nodes/pve1/storage/shared/content/"+v, "protected", "1")
 	}
 	before := w.archives(vmid)
+	w.set(id, "backup_date = ''")
 	if out := w.scheduled(id); !errors.Is(out.Err, kvm.ErrRefused) || !strings.Contains(out.Message, "protected") || w.at(id) != kvm.Ready {
 		t.Errorf("all protected: at %s: %v", w.at(id), out.Err)
 	}
@@ -311,7 +319,7 @@ func TestWhatCounts(t *testing.T) {
 		t.Errorf("all protected: there are %q, and were %q", got, before)
 	}
 
-	// By hand: what is protected, or another's, stays; what an administrator has made goes.
+	// By hand: what is protected, another's, or an administrator's stays; what was made here goes.
 	remove := func(volume string) error {
 		p := w.start(nil)
 		return p.now(id, p.life.RemoveBackup(volume)).Err
@@ -321,8 +329,12 @@ func TestWhatCounts(t *testing.T) {
 			t.Errorf("removing %s: %v", volume, err)
 		}
 	}
-	if err := remove(nightly); err != nil || slices.Contains(w.archives(vmid), nightly) {
+	if err := remove(nightly); !errors.Is(err, kvm.ErrRefused) || !slices.Contains(w.archives(vmid), nightly) {
 		t.Errorf("removing the administrator's: %v", err)
+	}
+	w.call("PUT", "/nodes/pve1/storage/shared/content/"+now, "protected", "0")
+	if err := remove(now); err != nil || slices.Contains(w.archives(vmid), now) {
+		t.Errorf("removing one that was made here: %v", err)
 	}
 	if got := w.archives(vmid); len(got) != len(before)-1 || !slices.Contains(got, foreign) || !slices.Contains(got, claimed) {
 		t.Errorf("at the end there are %q", got)

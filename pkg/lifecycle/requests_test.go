@@ -115,3 +115,25 @@ func TestBackupIsNotedLater(t *testing.T) {
 		t.Errorf("%v, %+v", err, journal)
 	}
 }
+
+// TestBackupsOnAStorageThatIsNoMore: what the journal has on a storage that the cluster no longer has is out of reach: it keeps
+// nobody from the rest, and stays in the journal. One that is only not active is waited for.
+func TestBackupsOnAStorageThatIsNoMore(t *testing.T) {
+	w := newWorld(t, "")
+	id := w.toBackUp()
+	w.db.Exec("INSERT INTO puq_proxmox_kvm_backups (service_id, server_id, storage, volume, noted_at) VALUES (?, 1, 'former', 'former:backup/vzdump-qemu-100-2026_01_01-00_00_00.vma.zst', UTC_TIMESTAMP(6))", id)
+	if out := w.walk(id, 0); !out.Complete {
+		t.Fatal(out.Message)
+	}
+	list, err := w.start(nil).life.Backups(t.Context(), w.service(id))
+	if err != nil || len(list) != 1 {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if n := w.db.Text("SELECT COUNT(*) FROM puq_proxmox_kvm_backups WHERE service_id = ?", id); n != "2" {
+		t.Errorf("%s in the journal", n)
+	}
+	w.sim.SetNodeDown("pve2", true) // whose own storage it may be
+	if list, err := w.start(nil).life.Backups(t.Context(), w.service(id)); !errors.Is(err, kvm.ErrUnreachable) {
+		t.Errorf("with a node away: %+v, %v", list, err)
+	}
+}
