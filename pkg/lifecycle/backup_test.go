@@ -473,3 +473,62 @@ func TestBackupOfAVMThatWasMoved(t *testing.T) {
 		}
 	}
 }
+
+// TestBackupThatFailedWithAnArchive: a task may end badly when the archive is whole: that counts.
+func TestBackupThatFailedWithAnArchive(t *testing.T) {
+	t.Parallel()
+	w := newBackupWorld(t, pvesim.Instant())
+	id := w.ready()
+	var ends *pvesim.Armed
+	happened := w.once("POST", vzdumpPath, pvesim.Done, func() {
+		ends = w.sim.AddFault(pvesim.Fault{Method: "GET", Path: taskPath, Body: `{"data":{"status":"stopped","exitstatus":"job errors"}}`})
+	})
+	out := w.scheduled(id)
+	if !happened() || ends.Hits() == 0 || !out.Complete || w.service(id).Row.BackupDate != "2026-04-10" || len(w.journal(id)) != 1 {
+		t.Errorf("%+v; the journal has %q, of the day %q", out.Outcome, w.journal(id), w.service(id).Row.BackupDate)
+	}
+	w.agree("job errors", id)
+}
+
+// TestBackupThatWasNeverBegun: the request was lost, and when that is known the package has no room any more: nothing is left of it.
+func TestBackupThatWasNeverBegun(t *testing.T) {
+	t.Parallel()
+	w := newBackupWorld(t, pvesim.Instant())
+	id := w.ready()
+	w.sim.AddFault(pvesim.Fault{Method: "POST", Path: vzdumpPath, Count: 1, ResetBefore: true})
+	w.wish(id, kvm.Wish{Verb: kvm.VerbBackup})
+	w.walk(id, 0)
+	w.product("backups=0")
+	if out := w.walk(id, 0); !errors.Is(out.Err, kvm.ErrRefused) || w.at(id) != kvm.Ready || len(w.vzdumps(w.service(id).Row.VMID)) != 0 {
+		t.Errorf("at %s: %v", w.at(id), out.Err)
+	}
+	w.agree("never begun", id)
+}
+
+// TestTerminateAfterABackupOfAVMThatIsGone: the VM was removed by hand; what our own task has made of it goes all the same.
+func TestTerminateAfterABackupOfAVMThatIsGone(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"its answer was lost", "its end was not seen"} {
+		w := newBackupWorld(t, pvesim.Instant())
+		id := w.ready()
+		vmid := w.service(id).Row.VMID
+		fault := pvesim.Fault{Method: "POST", Path: vzdumpPath, ResetAfter: true}
+		if name == "its end was not seen" {
+			fault = pvesim.Fault{Method: "GET", Path: taskPath, Status: 595, Reason: "No route to host"}
+		}
+		armed := w.sim.AddFault(fault)
+		w.wish(id, kvm.Wish{Verb: kvm.VerbBackup})
+		w.walk(id, 0)
+		armed.Remove()
+		if len(w.archives(vmid)) != 1 || len(w.journal(id)) != 0 {
+			t.Errorf("%s: there are %q, the journal has %q", name, w.archives(vmid), w.journal(id))
+		}
+		w.sim.RemoveVM(vmid)
+		w.ask(id, kvm.VerbTerminate)
+		w.finish(id, kvm.Remove)
+		w.freed(name, id)
+		if got := w.archives(vmid); len(got) != 0 {
+			t.Errorf("%s: there are %q", name, got)
+		}
+	}
+}

@@ -264,6 +264,8 @@ func TestRestoreOfAnAdministrator(t *testing.T) {
 	id := w.ready()
 	vmid := w.service(id).Row.VMID
 	wanted, other := w.backedUp(id, "wanted"), w.backedUp(id, "other")
+	w.restore(id, wanted) // one of ours, which is over
+	w.finish(id, kvm.Ready)
 	w.wish(id, kvm.Wish{Verb: kvm.VerbRestore, From: wanted})
 	if out := w.walk(id, 3); !out.Complete || w.at(id) != kvm.RSSnapshotsRemoved {
 		t.Fatalf("at %s: %s", w.at(id), out.Message)
