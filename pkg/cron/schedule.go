@@ -157,7 +157,8 @@ func (t *Scheduled) one(ctx context.Context, at place, d kvm.DueBackup, blocks *
 		return failed(item, err), false
 	}
 	s.Row.Owner = p.Owner
-	if message = s.Row.Message; s.Row.Status != kvm.Ready {
+	if s.Row.Status != kvm.Ready {
+		message = s.Row.Message
 		return result{}, false // it was asked for something meanwhile
 	}
 	if d.Made != "" {
@@ -172,6 +173,7 @@ func (t *Scheduled) one(ctx context.Context, at place, d kvm.DueBackup, blocks *
 		claimed = s.Row.Owner != ""
 		return result{}, false
 	case err != nil:
+		message = err.Error() // it stays due, and the row says why
 		return failed(item, err), false
 	case !began:
 		if claimed = s.Row.Owner != ""; why != "" {

@@ -72,7 +72,7 @@ type Row struct {
 	RestoreFailed bool
 	BackupNote    string // what a backup that was asked for is for, as it was asked for
 	// BackupSent says that the present backup was, or may have been, requested from Proxmox: of which node, a blank, and the last
-	// backup task of ours there before that, NoTask where there was none; "" = it was not.
+	// backup task of ours there before that, NoTask where there was none; "" = it was not. See Doubtful.
 	BackupSent string
 	// BackupMoment is the last moment of the schedule that was taken up, BackupDate the local date (2026-04-10) of the last one
 	// whose backup was made, BackupAfter when one that failed is tried again; zero = at its next moment.
@@ -96,8 +96,24 @@ func SentTo(node, last string) string { return node + " " + last }
 
 // Sent is the node that BackupSent names and the task before the request.
 func (r *Row) Sent() (node, last string) {
-	node, last, _ = strings.Cut(r.BackupSent, " ")
+	node, last, _ = strings.Cut(strings.TrimPrefix(r.BackupSent, doubt), " ")
 	return node, last
+}
+
+// doubt begins BackupSent when the run that has requested the backup has ended without having learned what became of it.
+const doubt = "+"
+
+// Doubtful says whether BackupSent is about the request of an earlier run: what that has made is noted, and is not the answer to a
+// later one.
+func (r *Row) Doubtful() bool { return strings.HasPrefix(r.BackupSent, doubt) }
+
+// SetDoubtful makes BackupSent, when it says anything, be about an earlier run's request, or about the present one's.
+func (r *Row) SetDoubtful(yes bool) {
+	sent := strings.TrimPrefix(r.BackupSent, doubt)
+	if yes && sent != "" {
+		sent = doubt + sent
+	}
+	r.BackupSent = sent
 }
 
 // HasUUID says whether uuid is one that this service's VM has or had.

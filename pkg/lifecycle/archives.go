@@ -172,12 +172,26 @@ func (l *Lifecycle) ownBackups(ctx context.Context, c Cluster, s *kvm.Service) (
 
 // archive is the service's backup with that volume: kvm.ErrInvalid when it has none.
 func (l *Lifecycle) archive(ctx context.Context, c Cluster, s *kvm.Service, volume string) (kvm.Backup, error) {
-	list, _, err := l.archives(ctx, c, s)
+	list, journal, err := l.archives(ctx, c, s)
 	if err != nil {
 		return kvm.Backup{}, err
 	}
 	i := slices.IndexFunc(list, func(b kvm.Backup) bool { return b.Volume == volume })
 	if i < 0 {
+		if n := slices.IndexFunc(journal, func(b kvm.Backup) bool { return b.Volume == volume }); n >= 0 {
+			found, err := l.findBackup(ctx, c, &journal[n])
+			switch {
+			case err != nil && unread(err):
+				return kvm.Backup{}, err
+			case err != nil: // it is there, and damaged
+				return kvm.Backup{}, kvm.Errorf(kvm.ErrPermanent, "%w", err)
+			case !found:
+				if err := l.Store.ForgetBackup(ctx, s.ID, journal[n]); err != nil {
+					return kvm.Backup{}, err
+				}
+				return kvm.Backup{}, kvm.Errorf(kvm.ErrNotFound, "the backup %s of service %d is gone", volume, s.ID)
+			}
+		}
 		return kvm.Backup{}, kvm.WithHint(kvm.Errorf(kvm.ErrInvalid, "service %d has no backup %q", s.ID, volume), "puqkvm backup list %d", s.ID)
 	}
 	return list[i], nil
@@ -196,6 +210,8 @@ func (l *Lifecycle) RemoveBackup(volume string) *pipeline.Pipeline {
 		}
 		b, err := l.archive(ctx, c, s, volume)
 		switch {
+		case errors.Is(err, kvm.ErrNotFound): // a removal whose answer was lost is given again
+			return pipeline.Result{}, nil
 		case err != nil:
 			return pipeline.Result{}, err
 		case !b.Own:

@@ -64,7 +64,8 @@ func (l *Lifecycle) BeginScheduled(ctx context.Context, s *kvm.Service, m kvm.Mo
 		return false, "", err
 	}
 	write, before := context.WithoutCancel(ctx), s.Row.BackupMoment
-	s.Row.BackupMoment, s.Row.BackupDay, s.Row.BackupSent = m.Time, m.Date, ""
+	s.Row.SetDoubtful(m.Time.After(before)) // else what an earlier try may have made is this moment's
+	s.Row.BackupMoment, s.Row.BackupDay = m.Time, m.Date
 	if err := l.Store.Move(write, s, kvm.ScheduledBackup, nil); err != nil {
 		return false, "", err
 	}
@@ -180,13 +181,23 @@ func (l *Lifecycle) scheduledFailed(ctx context.Context, s *kvm.Service, to kvm.
 
 // makeBackup has Proxmox make one backup, and notes it in the journal. room makes sure that the package has room, when one of the
 // node's slots is ours. What fails for good is kvm.Lasting, and leaves no task behind.
-func (l *Lifecycle) makeBackup(ctx context.Context, s *kvm.Service, note string, room func(context.Context, Cluster, *kvm.Service) error) (pipeline.Result, error) {
+func (l *Lifecycle) makeBackup(ctx context.Context, s *kvm.Service, note string, room func(context.Context, Cluster, *kvm.Service) error) (res pipeline.Result, err error) {
+	defer func() {
+		if kvm.Lasting(err) { // the run ends here
+			s.Row.SetDoubtful(true)
+		}
+	}()
 	c, vm, err := l.observe(ctx, s)
 	if err != nil {
 		return pipeline.Result{}, err
 	}
 	if vm, err = l.settled(ctx, c, s, vm, taskVzdump); err != nil {
 		return pipeline.Result{}, err
+	}
+	if s.Row.Doubtful() {
+		if err := l.settle(ctx, c, s); err != nil {
+			return pipeline.Result{}, err
+		}
 	}
 	if s.Row.TaskUPID == "" && s.Row.BackupSent != "" {
 		if err := l.resolveBackup(ctx, c, s); err != nil {
@@ -298,8 +309,8 @@ func (l *Lifecycle) endBackup(ctx context.Context, c Cluster, s *kvm.Service, no
 	if err == nil {
 		made, err = l.noteBackup(ctx, c, s, id)
 	}
-	if err == nil && !made && errors.Is(failed, kvm.ErrUnknown) {
-		made, err = l.noteBackupLike(ctx, c, s, id, note)
+	if err == nil && !made && (failed == nil || errors.Is(failed, kvm.ErrUnknown)) {
+		made, err = l.noteForgotten(ctx, c, s, id, func(b kvm.Backup) bool { return b.Notes == note })
 	}
 	if err != nil {
 		s.Row.TaskKind, s.Row.TaskUPID = taskVzdump, string(id) // to be looked at again
@@ -368,19 +379,22 @@ func (l *Lifecycle) noteBackup(ctx context.Context, c Cluster, s *kvm.Service, i
 	return false, nil
 }
 
-// noteBackupLike is noteBackup for a task that has left no log: what it has made is told by its note, and by its time, which is the
-// task's own node's as the task's beginning is.
-func (l *Lifecycle) noteBackupLike(ctx context.Context, c Cluster, s *kvm.Service, id kvm.UPID, note string) (made bool, err error) {
+// noteForgotten is noteBackup for a task of which Proxmox knows nothing any more: what it has made is the first that the journal does
+// not have, that was begun after it, by the clock of its own node, and that fits.
+func (l *Lifecycle) noteForgotten(ctx context.Context, c Cluster, s *kvm.Service, id kvm.UPID, fits func(kvm.Backup) bool) (made bool, err error) {
 	list, _, err := l.archives(ctx, c, s)
 	if err != nil {
 		return false, err
 	}
-	i := slices.IndexFunc(list, func(b kvm.Backup) bool { return !b.Own && b.Notes == note && !b.Time.Before(id.Started()) })
+	i := slices.IndexFunc(list, func(b kvm.Backup) bool { return !b.Own && !b.Time.Before(id.Started()) && fits(b) })
 	if i < 0 || id.Started().IsZero() {
 		return false, nil
 	}
 	return true, l.Store.NoteBackup(ctx, s, list[i])
 }
+
+// madeAtOnce is how soon after its beginning the task of a backup that waits for nobody begins to write the archive.
+const madeAtOnce = time.Minute
 
 // scheduledNote begins the note of a scheduled backup; its day follows.
 const scheduledNote = "Scheduled backup "

@@ -144,7 +144,11 @@ func (l *Lifecycle) settle(ctx context.Context, c Cluster, s *kvm.Service) error
 	kind, id := s.Row.TaskKind, s.Row.TaskUPID
 	err := l.follow(ctx, c, s, kind, l.Settings.Wait)
 	if kind == taskVzdump && s.Row.TaskUPID == "" { // what it has made is the service's, whatever comes now
-		if _, noteErr := l.noteBackup(ctx, c, s, kvm.UPID(id)); noteErr != nil {
+		made, noteErr := l.noteBackup(ctx, c, s, kvm.UPID(id))
+		if noteErr == nil && !made && errors.Is(err, kvm.ErrUnknown) {
+			_, noteErr = l.noteForgotten(ctx, c, s, kvm.UPID(id), func(b kvm.Backup) bool { return b.Time.Sub(kvm.UPID(id).Started()) <= madeAtOnce })
+		}
+		if noteErr != nil {
 			s.Row.TaskKind, s.Row.TaskUPID = kind, id
 			return errors.Join(noteErr, l.Store.Save(context.WithoutCancel(ctx), s))
 		}

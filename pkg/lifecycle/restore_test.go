@@ -86,7 +86,7 @@ func TestRestoreIsRefused(t *testing.T) {
 		"another's, as ours":    {claimed, none, none, kvm.ErrInvalid, "has no backup", "backup list"},
 		"on another node":       {local, none, none, kvm.ErrRefused, "does not see it", "bring the VM to " + home},
 		"a protected VM":        {own, func() { protect("1") }, func() { protect("") }, kvm.ErrPermanent, "protected", "--protection 0"},
-		"nothing can be read":   {own, nil, nil, kvm.ErrInvalid, "has no backup", "backup list"},
+		"nothing can be read":   {own, nil, nil, kvm.ErrPermanent, "can't decode manifest", ""},
 		"another VM's contents": {own, nil, nil, kvm.ErrForeign, "never this service's", ""},
 	} {
 		for _, broken := range []bool{false, true} {
