@@ -23,10 +23,10 @@ func everySnapshot(w *world) {
 	w.ok("product", "set", "1", "snapshot_lifetime=1")
 }
 
-// vzdumps is how many backups Proxmox was asked for and made of a VM.
-func (w *world) vzdumps(vmid int) (n int) {
+// did is how many tasks of a type were begun since for the VM of before, and went well.
+func (w *world) did(typ string, was identity) (n int) {
 	for _, task := range w.sim.Tasks() {
-		if task.Type == "vzdump" && task.ID == strconv.Itoa(vmid) && task.Exit == "OK" {
+		if task.Type == typ && task.Guest == was.vmid && task.Exit == "OK" && !task.Start.Before(was.at) {
 			n++
 		}
 	}
@@ -38,11 +38,11 @@ func (w *world) journal(id int64) int {
 }
 
 func (w *world) backedUpOnce(id int64, was identity) (wrong []string) {
-	n := w.vzdumps(was.vmid)
+	n := w.did("vzdump", was)
 	return failing(map[string]bool{
 		fmt.Sprintf("it was made %d times", n):              n == 1 && w.backupsOf(was.vmid, was.uuid) == 1,
 		fmt.Sprintf("%d are in the journal", w.journal(id)): w.journal(id) == 1,
-		"the journal does not know what is inside":          w.db.Text("SELECT uuid FROM puq_proxmox_kvm_backups WHERE service_id = ?", id) == was.uuid,
+		"the journal does not know what is inside":          w.db.Text("SELECT COALESCE(MAX(uuid), '') FROM puq_proxmox_kvm_backups WHERE service_id = ?", id) == was.uuid,
 		"Proxmox has locked the VM":                         w.sim.VMs()[was.vmid].Lock == "",
 		"the row still speaks of it":                        w.db.Text("SELECT backup_sent FROM puqProxmoxKVM_vm_info WHERE service_id = ?", id) == "",
 	})
@@ -53,12 +53,18 @@ func (w *world) due(id int64) {
 	w.t.Helper()
 	w.deployed(id)
 	w.backedUp(id)
+	w.scheduled(id)
+}
+
+// scheduled gives the service a schedule with a moment that has passed.
+func (w *world) scheduled(id int64) {
+	w.t.Helper()
 	days := kvm.Schedule{0, 0, 0, 0, 0, 0, 0}
 	w.db.Exec("UPDATE puqProxmoxKVM_vm_info SET vm_backup_schedule = ?, backup_moment = ? WHERE service_id = ?", days.String(), w.clock.Now().UTC().AddDate(0, 0, -2), id)
 }
 
 func (w *world) rotated(id int64, was identity) (wrong []string) {
-	n := w.vzdumps(was.vmid)
+	n := w.did("vzdump", was)
 	return failing(map[string]bool{
 		fmt.Sprintf("it was made %d times", n):                              n == 1,
 		fmt.Sprintf("there are %d, not 2", w.backupsOf(was.vmid, was.uuid)): w.backupsOf(was.vmid, was.uuid) == 2,

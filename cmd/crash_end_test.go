@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/whmcs"
@@ -106,11 +107,12 @@ type identity struct {
 	password        string // as WHMCS shows it
 	addresses       []string
 	mails           int
+	at              time.Time // when it was taken down
 }
 
 func (w *world) identity(id int64) (was identity) {
 	w.t.Helper()
-	was.mails = w.sent(id)
+	was.mails, was.at = w.sent(id), w.clock.Now()
 	row := w.rows("SELECT vm_id, vm_uuid, COALESCE(vm_net0_mac, '') FROM puqProxmoxKVM_vm_info WHERE service_id = ?", id)
 	if len(row) == 0 {
 		return was

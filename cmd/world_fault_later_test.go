@@ -20,19 +20,27 @@ import (
 // later is a verb on a service whose VM stands, and which of its calls meet troubles.
 type later struct {
 	name    string
-	prepare func(w *world, id int64) // nil = nothing
-	order   []string
+	prepare func(w *world, id int64)          // nil = nothing
+	order   []string                          // nil = cron does it by itself
+	after   func(w *world, id int64) []string // what follows the service's id in the order; nil = nothing
 	settled kvm.Status
 	calls   []string // method and row of the API's table
 	// holds says what is not as it must be at the end.
 	holds func(w *world, id int64, was identity) (wrong []string)
+	// lasts says what is not as it must be at every moment; nil = nothing more than early sees.
+	lasts func(w *world, id int64, was identity) (wrong []string)
+	// now: the order itself meets the trouble, for it looks at Proxmox or does all its work at once; else the ticks do.
+	now bool
+	// rests: what fails for good leaves the service where it can be asked for again, and its run says why. It is asked for
+	// again when the trouble is over; what cron does by itself, it tries again after an hour.
+	rests bool
 }
 
 const ownVM = "/nodes/{node}/qemu/{vmid}"
 
 // laterTable has every call of these pipelines that Deploy does not make, and those that mean something else here.
 func laterTable() []later {
-	return []later{
+	return append([]later{
 		{name: "terminate", prepare: (*world).deaf, order: []string{"terminate"}, settled: kvm.Remove, holds: (*world).isGone, calls: []string{
 			"POST " + ownVM + "/status/shutdown", "POST " + ownVM + "/status/stop", "DELETE " + ownVM, "GET /nodes", "GET /nodes/{node}/storage",
 			"GET /nodes/{node}/vzdump/extractconfig", "DELETE /nodes/{node}/storage/{storage}/content/{volume}"}},
@@ -45,7 +53,7 @@ func laterTable() []later {
 		{name: "suspend", order: []string{"suspend"}, settled: kvm.Ready, holds: (*world).suspended, calls: []string{"PUT " + ownVM + "/config"}},
 		{name: "change-package", prepare: (*world).bigger, order: []string{"change-package"}, settled: kvm.Ready, holds: (*world).grown, calls: []string{"POST " + ownVM + "/status/shutdown"}},
 		{name: "reset-password", prepare: (*world).answers, order: []string{"reset-password"}, settled: kvm.Ready, holds: (*world).reset, calls: []string{"POST " + ownVM + "/agent/set-user-password"}},
-	}
+	}, customerTable()...)
 }
 
 // deaf is a service whose guest hears no shutdown, with backups.
@@ -145,6 +153,10 @@ func newLaterWorld(t testing.TB) *laterWorld {
 	w := &laterWorld{faultWorld: newFaultWorld(t)}
 	w.db.AddProduct(whmcstest.Product{ID: 6})
 	w.ok("product", "set", "6", "template=9000", "node=pve1", "cpu=4", "ram=8", "system_size=20", "main_domain=example.com")
+	w.ok("product", "set", "5", "backups=2", "backup_storage=shared", "snapshots=2", "iso_storage=shared")
+	if err := w.sim.AddISO("shared", "pve1", laterISO, 4<<20); err != nil {
+		t.Fatal(err)
+	}
 	for name, value := range map[string]string{"stop.graceful": "20", "stop.force": "20"} {
 		w.ok("settings", "set", name, value)
 	}
@@ -182,26 +194,36 @@ func (w *laterWorld) laterCells(rng *rand.Rand) (out []laterCell) {
 		vmid, times, tasks := was.vmid, map[endpoint]int{}, map[endpoint]bool{}
 		var mu sync.Mutex
 		before := 0
-		w.sim.SetHook(func(_ context.Context, r pvesim.Request) {
-			e, mine := of(r, vmid)
-			if !mine {
-				return
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			if r.Stage == pvesim.Arrived {
-				times[e]++
-				before = len(w.sim.Tasks())
-			} else if len(w.sim.Tasks()) > before {
-				tasks[e] = true
-			}
-		})
+		hear := func() {
+			w.sim.SetHook(func(_ context.Context, r pvesim.Request) {
+				e, mine := of(r, vmid)
+				if !mine {
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				if r.Stage == pvesim.Arrived {
+					times[e]++
+					before = len(w.sim.Tasks())
+				} else if len(w.sim.Tasks()) > before {
+					tasks[e] = true
+				}
+			})
+		}
 		w.sim.ResetRequests()
-		w.ok(append(slices.Clone(l.order), strconv.FormatInt(id, 10))...)
+		if l.now {
+			hear()
+		}
+		if l.order != nil {
+			w.ok(w.args(l, id)...)
+		}
+		if hear(); l.now {
+			w.sim.SetHook(nil)
+		}
 		log := w.tick()
 		w.sim.SetHook(nil)
 		for range 2 {
-			if w.status(id) != l.settled {
+			if len(w.laterEnd(l, id, was)) > 0 {
 				log = w.tick()
 			}
 		}
@@ -233,6 +255,15 @@ func (w *laterWorld) laterCells(rng *rand.Rand) (out []laterCell) {
 	return out
 }
 
+// args is the order of l for a service.
+func (w *laterWorld) args(l later, id int64) []string {
+	out := append(slices.Clone(l.order), strconv.FormatInt(id, 10))
+	if l.after != nil {
+		out = append(out, l.after(w.world, id)...)
+	}
+	return out
+}
+
 func (w *laterWorld) laterEnd(l later, id int64, was identity) (wrong []string) {
 	w.t.Helper()
 	if st := w.status(id); st != l.settled {
@@ -244,22 +275,29 @@ func (w *laterWorld) laterEnd(l later, id int64, was identity) (wrong []string) 
 // away takes a service away with all that is left of it.
 func (w *laterWorld) away(id int64, was identity) {
 	w.sim.RemoveVM(was.vmid)
+	w.sim.RemoveBackups(was.vmid)
 	w.forget(id)
 	w.db.Exec("DELETE FROM puq_proxmox_kvm_backups WHERE service_id = ?", id)
 }
 
 // quietly says whether the verb may go another way where c strikes, without a word: the power state decides about a stop, not
-// the end of its task; a guest whose agent fails is restarted; what is known to be done already is not asked for again.
+// the end of its task; a guest whose agent fails is restarted; what is known to be done already is not asked for again; a backup
+// that cannot be read is nobody's.
 func (c laterCell) quietly() bool {
-	return c.done || c.fault.NodeDown > 0 || strings.HasSuffix(c.pattern, "/agent/set-user-password") ||
+	return c.done || c.pattern == "/nodes/{node}/vzdump/extractconfig" && (c.fault.Status == 403 || strings.HasPrefix(c.trouble.name, "lock")) || c.fault.NodeDown > 0 || strings.HasSuffix(c.pattern, "/agent/set-user-password") ||
 		c.tasks && (strings.HasSuffix(c.pattern, "/status/shutdown") || strings.HasSuffix(c.pattern, "/status/stop"))
 }
 
 // left says whether text names what a trouble with a task has left: the lock, or the power state, which is all that is said
 // of a forced stop whose task fails.
 func (c laterCell) left(text string) bool {
+	if c.fault.NodeDown > 0 && strings.Contains(text, "VM is locked (") { // by what has died with the node
+		return true
+	}
 	return c.tasks && (strings.HasSuffix(c.pattern, "/status/stop") && strings.HasSuffix(text, "does not stop (status: running)") ||
-		strings.HasSuffix(c.pattern, "/snapshot/{snapname}") && strings.HasSuffix(text, "locked by Proxmox (snapshot-delete)"))
+		strings.HasSuffix(c.pattern, "/snapshot/{snapname}") && strings.HasSuffix(text, "locked by Proxmox (snapshot-delete)") ||
+		strings.HasSuffix(c.pattern, "/rollback") && strings.HasSuffix(text, "locked by Proxmox (rollback)") ||
+		strings.HasSuffix(c.pattern, "/vzdump") && strings.HasSuffix(text, "locked by Proxmox (backup)"))
 }
 
 // lasting says whether waiting cannot mend the trouble of c, so that a terminate gives up.
@@ -272,36 +310,30 @@ func (w *laterWorld) meet(c laterCell) {
 	if c.prepare != nil {
 		c.prepare(w.world, id)
 	}
-	was := w.identity(id)
-	sid := strconv.FormatInt(id, 10)
+	m := &meeting{laterWorld: w, c: c, id: id, was: w.identity(id)}
 	w.sim.ResetRequests()
-	s := w.strike(c.faultCell, was.vmid)
-	w.ok(append(slices.Clone(c.order), sid)...)
-	words := regexp.MustCompile(c.says)
-	var said []string
+	if c.order != nil {
+		m.args = w.args(c.later, id)
+		if !c.now {
+			w.ok(m.args...)
+		}
+	}
+	s := w.strike(c.faultCell, m.was.vmid)
 	log := ""
 	for n := range 2 {
-		log = w.tick()
-		text, st := w.message(id), w.status(id)
-		said = append(said, text)
-		if !words.MatchString(text) && !(text == "" && c.quietly()) && !c.left(text) {
-			w.t.Errorf("in tick %d it is at %s and says %q", n+1, st, text)
+		if c.now {
+			m.asks(fmt.Sprintf("asked for the %d. time", n+1))
 		}
-		for _, wrong := range w.early(id, was) {
-			w.t.Error(wrong)
-		}
-		// Of a VM that is gone nothing may be freed while nobody can prove it.
-		if c.later.name == "terminate, gone" && (st == kvm.Remove || len(w.addresses(id)) != len(was.addresses)) {
-			w.t.Errorf("without a proof that its VM is gone it is at %s, with the addresses %v", st, w.addresses(id))
-		}
-		if gaveUp := st == kvm.ErrorTerminate; gaveUp && !c.lasting() {
-			w.t.Errorf("it has given up: %s", text)
+		if !c.now || m.asked {
+			log = w.tick()
+			m.hears(fmt.Sprintf("in tick %d", n+1), m.words())
 		}
 		for !w.sim.Settled() {
 			if err := w.clock.Sleep(w.t.Context(), time.Second); err != nil {
 				w.t.Fatal(err)
 			}
 		}
+		m.holdsNow(fmt.Sprintf("after tick %d", n+1))
 	}
 	if s.hits() == 0 {
 		w.t.Errorf("it never struck\n%s", log)
@@ -312,22 +344,160 @@ func (w *laterWorld) meet(c laterCell) {
 		w.nodesBack()
 	}
 	if c.fault.NodeDown > 0 || c.tasks {
-		w.unlock(id) // what a worker that died has locked waits for an administrator
+		m.unlock() // what a worker that died has locked waits for an administrator
 	}
 	for range 5 {
-		if w.status(id) == kvm.ErrorTerminate {
-			w.ok("terminate", sid)
-		}
-		if w.status(id) == c.settled && w.message(id) == "" {
+		ended := len(w.laterEnd(c.later, id, m.was)) == 0
+		if w.status(id) == c.settled && w.message(id) == "" && (ended || !c.rests && !c.now) {
 			break
+		}
+		if w.status(id) == kvm.ErrorTerminate || !ended && m.atRest() {
+			m.again()
 		}
 		log = w.tick()
 	}
-	for _, wrong := range w.laterEnd(c.later, id, was) {
+	for _, wrong := range w.laterEnd(c.later, id, m.was) {
 		w.t.Error(wrong)
 	}
 	if w.t.Failed() {
-		w.t.Logf("it said %q; the last tick:\n%s", said, log)
+		w.t.Logf("it said %q; the last tick:\n%s", m.said, log)
 	}
-	w.away(id, was)
+	w.away(id, m.was)
+}
+
+// meeting is one cell on its way.
+type meeting struct {
+	*laterWorld
+	c     laterCell
+	id    int64
+	was   identity
+	args  []string // the order, nil = there is none
+	asked bool     // the order was taken
+	said  []string
+}
+
+// words are what the service says: the message of its row, or of one that is at rest again what its runs have said.
+func (m *meeting) words() string {
+	text := m.message(m.id)
+	if text == "" && m.c.rests {
+		text = strings.Join(m.column("SELECT message FROM puq_proxmox_kvm_runs WHERE service_id = ? AND message <> '' ORDER BY id", m.id), "\n")
+	}
+	return text
+}
+
+// hears checks that text, which the service or the order has said, names the trouble.
+func (m *meeting) hears(when, text string) {
+	m.t.Helper()
+	m.said = append(m.said, text)
+	says := m.c.says
+	if m.c.now {
+		says = strings.TrimPrefix(says, "^waiting on .*")
+	}
+	if !regexp.MustCompile("(?m)"+says).MatchString(text) && !(text == "" && m.c.quietly()) && !m.c.left(text) && !patient(m.c.faultCell, text) {
+		m.t.Errorf("%s it is at %s and says %q", when, m.status(m.id), text)
+	}
+}
+
+// asks gives an order that meets the trouble itself, unless it was taken. One that is refused changes nothing of the status;
+// where it may have been done all the same, it may be refused for that.
+func (m *meeting) asks(when string) {
+	m.t.Helper()
+	if m.asked {
+		return
+	}
+	_, errs, code := m.run(m.args...)
+	errs = strings.TrimSpace(errs)
+	switch {
+	case code == exitDone || code == exitQueued && m.status(m.id) != m.c.settled:
+		m.asked = true
+		if !m.c.quietly() {
+			m.t.Errorf("%s it was taken as if there were no trouble", when)
+		}
+	case code == exitRefused && (m.c.done || m.c.tasks) && len(m.said) > 0:
+		m.said = append(m.said, errs)
+	default:
+		m.hears(when, errs)
+	}
+}
+
+// holdsNow checks what must hold at every moment.
+func (m *meeting) holdsNow(when string) {
+	m.t.Helper()
+	w, c, st := m.laterWorld, m.c, m.status(m.id)
+	wrong := w.early(m.id, m.was)
+	if c.lasts != nil {
+		wrong = append(wrong, c.lasts(w.world, m.id, m.was)...)
+	}
+	for _, text := range wrong {
+		m.t.Errorf("%s: %s", when, text)
+	}
+	// Of a VM that is gone nothing may be freed while nobody can prove it.
+	if c.later.name == "terminate, gone" && (st == kvm.Remove || len(w.addresses(m.id)) != len(m.was.addresses)) {
+		m.t.Errorf("%s: without a proof that its VM is gone it is at %s, with the addresses %v", when, st, w.addresses(m.id))
+	}
+	givenUp := st == kvm.ErrorTerminate || st == kvm.ErrorRestore || c.rests && st == kvm.Ready && len(w.laterEnd(c.later, m.id, m.was)) > 0
+	if givenUp && !c.now && !c.lasting() && !(c.tasks && c.rests) && !(c.order == nil && m.message(m.id) != "") {
+		m.t.Errorf("%s: it has given up: %s", when, m.words())
+	}
+}
+
+// atRest says whether nothing goes on for the service by itself.
+func (m *meeting) atRest() bool {
+	st := m.status(m.id)
+	return (m.c.rests || m.c.now) && (st == kvm.Ready || st == kvm.ErrorRestore)
+}
+
+// again does what one does who sees that it was not done, and gives what the answer was: the order is given again. Of what cron
+// tries again, the hour passes.
+func (m *meeting) again() string {
+	m.t.Helper()
+	switch {
+	case m.status(m.id) == kvm.ErrorTerminate:
+		return m.ok("terminate", strconv.FormatInt(m.id, 10))
+	case m.args == nil:
+		m.db.Exec("UPDATE puqProxmoxKVM_vm_info SET backup_after = backup_after - INTERVAL 1 HOUR WHERE service_id = ?", m.id)
+		return ""
+	}
+	_, errs, code := m.run(m.args...)
+	m.said = append(m.said, fmt.Sprintf("again: exit %d %s", code, errs))
+	return errs
+}
+
+// unlock does what an administrator must after a crash: a task that died with its node has left its lock, for which the node has
+// not started the VM. The program must have said that it waits for this lock.
+func (m *meeting) unlock() {
+	m.t.Helper()
+	vm, found := m.sim.VM(m.was.vmid)
+	if !found || vm.Lock == "" {
+		return
+	}
+	for _, task := range m.sim.Tasks() {
+		if task.Guest == vm.VMID && task.End.IsZero() {
+			return // it is at work
+		}
+	}
+	if !m.c.rests && !m.c.now {
+		m.faultWorld.unlock(m.id)
+		return
+	}
+	text := ""
+	if !m.atRest() {
+		m.tick()
+		text = m.message(m.id)
+	}
+	if m.atRest() {
+		text += m.again()
+		m.tick()
+		text += m.message(m.id)
+	}
+	if !strings.Contains(text, fmt.Sprintf("locked by Proxmox (%s)", vm.Lock)) && !strings.Contains(text, fmt.Sprintf("VM is locked (%s)", vm.Lock)) &&
+		!strings.Contains(text, fmt.Sprintf("left the lock %q", vm.Lock)) {
+		m.t.Errorf("%q does not name the lock %s", text, vm.Lock)
+	}
+	if err := m.sim.SetLock(vm.VMID, ""); err != nil {
+		m.t.Error(err)
+	}
+	if vm.Power == kvm.Stopped && m.c.now { // nor has its node started it
+		m.ok("start", strconv.FormatInt(m.id, 10))
+	}
 }

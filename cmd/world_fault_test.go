@@ -67,6 +67,7 @@ func newFaultWorld(t testing.TB) *faultWorld {
 	model := pvesim.SmallMachine()
 	model.Denied, model.Dial = 500*time.Millisecond, 500*time.Millisecond // or polls of a lost node take the test's time
 	model.CopyRate, model.MigrateRate, model.Broadcast = 4<<30, 4<<30, time.Second
+	model.BackupRate, model.RestoreRate = 4<<30, 4<<30
 	w := &faultWorld{world: newWorld(t, scene{clock: clock.NewScaled(epoch, faultSpeed), model: model}), next: 5001}
 	for id, typ := range map[string]string{"dirs": "dir", "thin": "lvmthin", "zfs": "zfspool", "others": "lvmthin"} {
 		w.sim.AddStorage(pvesim.Storage{ID: id, Type: typ, Content: "images"})
@@ -370,7 +371,7 @@ func harmless(c faultCell) bool {
 
 // patient: a task whose state cannot be asked for is waited for, by name.
 func patient(c faultCell, text string) bool {
-	return strings.HasSuffix(c.pattern, "/tasks/{upid}/status") && strings.HasPrefix(text, "waiting on task UPID:")
+	return strings.HasSuffix(c.pattern, "/tasks/{upid}/status") && strings.HasPrefix(text, "waiting on ") && strings.Contains(text, "task UPID:")
 }
 
 // nodesBack waits until a node that was down for a minute has booted.

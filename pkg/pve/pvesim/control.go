@@ -73,6 +73,17 @@ func (c *Cluster) RemoveVM(vmid int) {
 	delete(c.firewalls, vmid)
 }
 
+// RemoveBackups takes all backups of a VMID away, as if they had never been.
+func (c *Cluster) RemoveBackups(vmid int) {
+	c.lock()
+	defer c.mu.Unlock()
+	for k, v := range c.volumes {
+		if v.vmid == vmid && v.archive != nil {
+			delete(c.volumes, k)
+		}
+	}
+}
+
 // MoveVM puts a VM on another node, as a high-availability manager or administrator would.
 func (c *Cluster) MoveVM(vmid int, node string) error {
 	return c.change(vmid, func(m *vm) {
