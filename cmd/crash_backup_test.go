@@ -23,6 +23,25 @@ func everySnapshot(w *world) {
 	w.ok("product", "set", "1", "snapshot_lifetime=1")
 }
 
+// everyISO gives the product a storage with an image.
+func everyISO(w *world) {
+	w.t.Helper()
+	everyDeployRow(w)
+	w.ok("product", "set", "1", "iso_storage=shared")
+	if err := w.sim.AddISO("shared", "pve1", laterISO, 4<<20); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// deployedAnd is a service whose VM runs, and what has come to it since.
+func deployedAnd(then func(w *world, id int64)) func(w *world, id int64) {
+	return func(w *world, id int64) {
+		w.t.Helper()
+		w.deployed(id)
+		then(w, id)
+	}
+}
+
 // did is how many tasks of a type were begun since for the VM of before, and went well.
 func (w *world) did(typ string, was identity) (n int) {
 	for _, task := range w.sim.Tasks() {

@@ -38,6 +38,18 @@ func crashTable() []*crashing {
 			password: true, kept: true, skips: 3, holds: (*world).back, sampled: true},
 		{name: "Snapshot", prepare: everyBackup, service: (*world).deployed, order: []string{"snapshot", "create"}, ticks: 1, settled: kvm.Ready, repeats: true, holds: (*world).oneSnapshot, sampled: true},
 		{name: "OldSnapshots", prepare: everySnapshot, service: (*world).old, order: []string{"snapshot", "list"}, ticks: 1, settled: kvm.Ready, repeats: true, holds: (*world).noSnapshot, sampled: true},
+		{name: "SnapshotRemove", prepare: everyBackup, service: deployedAnd((*world).remembered), order: []string{"snapshot", "remove"}, after: (*world).bareSnapshot, ticks: 1, settled: kvm.Ready,
+			repeats: true, holds: (*world).snapshotRemoved, sampled: true},
+		{name: "BackupRemove", prepare: everyBackup, service: deployedAnd((*world).archived), order: []string{"backup", "remove"}, after: (*world).bareVolume, ticks: 1, settled: kvm.Ready,
+			repeats: true, holds: (*world).unarchived, sampled: true},
+		{name: "MountISO", prepare: everyISO, service: deployedAnd((*world).written), order: []string{"iso", "mount"}, after: (*world).theISO, ticks: 1, settled: kvm.Ready,
+			repeats: true, holds: (*world).mounted, sampled: true},
+		{name: "UnmountISO", prepare: everyISO, service: deployedAnd((*world).withISO), order: []string{"iso", "unmount"}, ticks: 1, settled: kvm.Ready,
+			repeats: true, holds: (*world).unmounted, sampled: true},
+		{name: "AddRule", prepare: everyBackup, service: deployedAnd((*world).withRule), order: firewallRuleAdd, ticks: 1, settled: kvm.Ready,
+			repeats: true, holds: (*world).ruleAdded, sampled: true},
+		{name: "RemoveRule", prepare: everyBackup, service: deployedAnd((*world).withRules), order: []string{"firewall", "rule", "remove"}, after: (*world).firstRule, ticks: 1, settled: kvm.Ready,
+			repeats: true, holds: (*world).ruleRemoved, sampled: true},
 	}
 }
 

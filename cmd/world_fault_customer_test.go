@@ -28,6 +28,9 @@ const (
 	listRules     = "GET " + ownVM + "/firewall/rules"
 )
 
+// firewallRuleAdd is the order of a rule, without the service.
+var firewallRuleAdd = []string{"firewall", "rule", "add", "--direction", "in", "--action", "ACCEPT", "--proto", "tcp", "--dport", "22"}
+
 // customerTable is what a customer does with a VM that stands. What is asked for is checked in Proxmox first, which stands for
 // itself here, under "asked".
 func customerTable() []later {
@@ -57,7 +60,7 @@ func customerTable() []later {
 			calls: []string{listContent, "PUT " + ownVM + "/config"}},
 		{name: "iso unmount", prepare: (*world).withISO, order: []string{"iso", "unmount"}, settled: kvm.Ready, holds: (*world).unmounted, lasts: (*world).untouched, now: true,
 			calls: []string{"PUT " + ownVM + "/config"}},
-		{name: "firewall rule add", prepare: (*world).withRule, order: []string{"firewall", "rule", "add", "--direction", "in", "--action", "ACCEPT", "--proto", "tcp", "--dport", "22"},
+		{name: "firewall rule add", prepare: (*world).withRule, order: firewallRuleAdd,
 			settled: kvm.Ready, holds: (*world).ruleAdded, lasts: (*world).ruleKept, now: true, calls: []string{listRules, "POST " + ownVM + "/firewall/rules"}},
 		{name: "firewall rule remove", prepare: (*world).withRules, order: []string{"firewall", "rule", "remove"}, after: (*world).firstRule, settled: kvm.Ready, holds: (*world).ruleRemoved,
 			lasts: (*world).ruleKept, now: true, calls: []string{listRules, "DELETE " + ownVM + "/firewall/rules/{pos}"}},
@@ -167,7 +170,7 @@ func (w *world) withRule(id int64) {
 func (w *world) withRules(id int64) {
 	w.t.Helper()
 	w.withRule(id)
-	w.ok("firewall", "rule", "add", fmt.Sprint(id), "--direction", "in", "--action", "ACCEPT", "--proto", "tcp", "--dport", "22")
+	w.ok(append(slices.Clone(firewallRuleAdd), fmt.Sprint(id))...)
 }
 
 // untouched: the disk is what it was, and what others have made is there.
