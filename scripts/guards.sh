@@ -142,4 +142,52 @@ guard "a fresh list at HestiaCP" pkg/dns/hestiacp/remove.go \
 guard "two rows of one id" pkg/dns/hestiacp/remove.go \
 	'err := b.alone(subject, e, r)' 'err := error(nil)' \
 	pkg/dns/hestiacp:TestDuplicateIDs '.'
+guard "nothing pruned by Proxmox" pkg/pve/backup.go \
+	'"compress": "zstd", "remove": "0"}' '"compress": "zstd"}' \
+	TestBackupsOfAStorageThatPrunes 'backup_storages_test.go'
+guard "only what was made here counts" pkg/lifecycle/archives.go \
+	'return slices.DeleteFunc(list, func(b kvm.Backup) bool { return !b.Own }), nil' 'return list, nil' \
+	TestScripts/backup 'puqkvm backup create 5'
+guard "proof before a backup goes" pkg/lifecycle/backup.go \
+	'err := c.Inside(ctx, b)
+	if errors.Is' 'err := error(nil)
+	if errors.Is' \
+	TestAJournalThatLies "another's backup is gone"
+guard "proof before a restore" pkg/lifecycle/restore.go \
+	'if err := c.Inside(ctx, &b); err != nil {' 'if err := error(nil); err != nil {' \
+	TestAJournalThatLies 'restore: exit 10'
+guard "the task before the lost one" pkg/lifecycle/backup.go \
+	'last != strings.TrimPrefix(s.Row.BackupSent, requestOver) && last != kvm.NoTask {' 'false && last != kvm.NoTask {' \
+	'TestCrash$/^Backup' 'made 2 times' 'fails after @ cron: pve POST /nodes/{node}/vzdump #1'
+guard "whose task" pkg/pve/tasklist.go \
+	't.Type != kind || t.User != c.user' 't.Type != kind || false' \
+	pkg/pve:TestOwnTasks 'other'
+guard "noted before it is requested" pkg/lifecycle/backup.go \
+	's.Row.BackupSent = lastTask(tasks)
+	if err := l.Store.Save(ctx, s); err != nil {' 's.Row.BackupSent = lastTask(tasks)
+	if false {' \
+	'TestCrash$/^Backup' 'made 2 times' 'kill -9 after @ cron: pve POST /nodes/{node}/vzdump #1'
+guard "an earlier backup in doubt" pkg/lifecycle/backup.go \
+	'return strings.HasPrefix(s.Row.BackupSent, requestOver) }' 'return false }' \
+	TestAFailedBackupIsNotTheNextOne '1 were made'
+guard "the day has its backup" pkg/kvm/schedule.go \
+	'return m, true, m.Date <= made' 'return m, true, false' \
+	pkg/kvm:TestSchedule 'has its second backup'
+guard "slots of a node" pkg/lifecycle/backup.go \
+	'leave, err := l.slot(ctx, s, taskVzdump, vm.VM().Node, l.Settings.BackupsPerNode)' 'leave, err := func() {}, error(nil)' \
+	TestBackupsTakeTurns 'at once'
+guard "looked at before the stop" pkg/lifecycle/restore.go \
+	'return pipeline.Result{}, l.CheckRestore(ctx, s, s.Row.From)' 'return pipeline.Result{}, nil' \
+	TestRestoreOfWhatIsGone 'at error_restore'
+guard "mark of a rule" pkg/pve/rule.go \
+	'"comment": kvm.MarkedComment(r.Comment)}' '"comment": r.Comment}' \
+	TestScripts/firewall 'firewall.txtar'
+guard "the boot order before a mount" pkg/lifecycle/iso.go \
+	's.Row.ISOBoot = n.String()
+	return n, l.Store.Save(ctx, s)' 's.Row.ISOBoot = n.String()
+	return n, nil' \
+	'TestCrash$/^MountISO' 'the order of before is not noted|the boot order is' 'kill -9 after @ iso: pve PUT /nodes/{node}/qemu/{vmid}/config #1'
+guard "traffic counted once" pkg/whmcs/statistics.go \
+	'in_bytes = VALUES(in_bytes), out_bytes = VALUES(out_bytes), uptime_s = VALUES(uptime_s), sampled_at' 'in_bytes = in_bytes, out_bytes = out_bytes, uptime_s = VALUES(uptime_s), sampled_at' \
+	pkg/whmcs:TestCountTraffic '1 12 '
 exit $failed
