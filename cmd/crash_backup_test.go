@@ -75,9 +75,11 @@ func (w *world) due(id int64) {
 	w.scheduled(id)
 }
 
-// scheduled gives the service a schedule with a moment that has passed.
+// scheduled gives the service a schedule with a moment that has passed, and it alone: a process on the wall's clock would find the
+// others' next ones passed as well.
 func (w *world) scheduled(id int64) {
 	w.t.Helper()
+	w.db.Exec("UPDATE puqProxmoxKVM_vm_info SET vm_backup_schedule = NULL WHERE service_id <> ?", id)
 	days := kvm.Schedule{0, 0, 0, 0, 0, 0, 0}
 	w.db.Exec("UPDATE puqProxmoxKVM_vm_info SET vm_backup_schedule = ?, backup_moment = ? WHERE service_id = ?", days.String(), w.clock.Now().UTC().AddDate(0, 0, -2), id)
 }

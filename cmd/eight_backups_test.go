@@ -58,7 +58,7 @@ func TestEightProcessesBackUp(t *testing.T) {
 		}
 	}
 	for _, id := range all {
-		if n := w.vzdumps(w.vmid(id)); n != 1 || w.journal(id) != 1 || len(w.sim.Backups(w.vmid(id))) != 1 {
+		if n := w.did("vzdump", identity{vmid: w.vmid(id)}); n != 1 || w.journal(id) != 1 || len(w.sim.Backups(w.vmid(id))) != 1 {
 			t.Errorf("service %d: %d were made, %d are in the journal, %d are there", id, n, w.journal(id), len(w.sim.Backups(w.vmid(id))))
 		}
 	}
