@@ -157,18 +157,18 @@ guard "proof before a restore" pkg/lifecycle/restore.go \
 	'if err := c.Inside(ctx, &b); err != nil {' 'if err := error(nil); err != nil {' \
 	TestAJournalThatLies 'restore: exit 10'
 guard "the task before the lost one" pkg/lifecycle/backup.go \
-	'last != strings.TrimPrefix(s.Row.BackupSent, requestOver) && last != kvm.NoTask {' 'false && last != kvm.NoTask {' \
+	'last != before && last != kvm.NoTask {' 'false && last != kvm.NoTask {' \
 	'TestCrash$/^Backup' 'made 2 times' 'fails after @ cron: pve POST /nodes/{node}/vzdump #1'
 guard "whose task" pkg/pve/tasklist.go \
 	't.Type != kind || t.User != c.user' 't.Type != kind || false' \
 	pkg/pve:TestOwnTasks 'other'
 guard "noted before it is requested" pkg/lifecycle/backup.go \
-	's.Row.BackupSent = lastTask(tasks)
-	if err := l.Store.Save(ctx, s); err != nil {' 's.Row.BackupSent = lastTask(tasks)
+	's.Row.BackupSent = kvm.SentTo(vm.VM().Node, lastTask(tasks))
+	if err := l.Store.Save(ctx, s); err != nil {' 's.Row.BackupSent = kvm.SentTo(vm.VM().Node, lastTask(tasks))
 	if false {' \
 	'TestCrash$/^Backup' 'made 2 times' 'kill -9 after @ cron: pve POST /nodes/{node}/vzdump #1'
-guard "an earlier backup in doubt" pkg/lifecycle/backup.go \
-	'return strings.HasPrefix(s.Row.BackupSent, requestOver) }' 'return false }' \
+guard "an earlier backup in doubt" pkg/kvm/service.go \
+	'return strings.HasPrefix(r.BackupSent, doubt) }' 'return false }' \
 	TestAFailedBackupIsNotTheNextOne '1 were made'
 guard "the day has its backup" pkg/kvm/schedule.go \
 	'return m, true, m.Date <= made' 'return m, true, false' \

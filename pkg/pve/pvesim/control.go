@@ -215,6 +215,15 @@ func (c *Cluster) SetStorageFull(id string, full bool) {
 	}
 }
 
+// SetStorageSize sets how many bytes a storage has.
+func (c *Cluster) SetStorageSize(id string, bytes int64) {
+	c.lock()
+	defer c.mu.Unlock()
+	if s := c.storage(id); s != nil {
+		s.Size = bytes
+	}
+}
+
 // SetDatacenterFirewall sets the datacenter's firewall options (enable, policy_in, ...); "" removes one.
 func (c *Cluster) SetDatacenterFirewall(options map[string]string) {
 	c.lock()
