@@ -321,7 +321,7 @@ func TestSchemaStateOfOtherVersions(t *testing.T) {
 func TestMigrateFromVersion3(t *testing.T) {
 	_, fresh := newStore(t)
 	want := shape(t, fresh)
-	s, db := newStore(t)
+	_, db := newStore(t)
 	db.Exec("INSERT INTO puqProxmoxKVM_vm_info (service_id, vm_status, vm_id, vm_backup_schedule, queued_at) VALUES (7, 'ready', 100, '{\"5\":\"03:00\"}', UTC_TIMESTAMP(6))")
 	db.Exec("INSERT INTO puq_proxmox_kvm_backups (service_id, server_id, storage, volume, noted_at) VALUES (7, 1, 'nfs', ?, '2026-01-01')", volume100)
 	db.Exec("ALTER TABLE puqProxmoxKVM_vm_info DROP KEY puqkvm_own_snapshots")
@@ -330,7 +330,7 @@ func TestMigrateFromVersion3(t *testing.T) {
 	db.Exec("ALTER TABLE puq_proxmox_kvm_backups DROP COLUMN uuid, DROP COLUMN made_at, DROP COLUMN size")
 	db.Exec("DROP TABLE puq_proxmox_kvm_counters, " + statisticsTable)
 	db.Exec("UPDATE puq_proxmox_kvm_meta SET value = '3' WHERE name = 'schema_version'")
-	s = openStore(t, db)
+	s := openStore(t, db)
 	st := s.Opened().Schema
 	if st.Have != 3 || st.OK() || st.QueueErr() != nil || !errors.Is(st.Err(), kvm.ErrAdmin) || kvm.Hint(st.Err()) != "puqkvm db migrate" {
 		t.Errorf("before: %+v, %v, queueing %v", st, st.Err(), st.QueueErr())
