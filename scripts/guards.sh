@@ -190,4 +190,25 @@ guard "the boot order before a mount" pkg/lifecycle/iso.go \
 guard "traffic counted once" pkg/whmcs/statistics.go \
 	'in_bytes = VALUES(in_bytes), out_bytes = VALUES(out_bytes), uptime_s = VALUES(uptime_s), sampled_at' 'in_bytes = in_bytes, out_bytes = out_bytes, uptime_s = VALUES(uptime_s), sampled_at' \
 	pkg/whmcs:TestCountTraffic '1 12 '
+guard "a backup is made once" pkg/lifecycle/backup.go \
+	'if s.Row.TaskUPID == "" && s.Row.BackupSent != "" {' 'if false {' \
+	pkg/lifecycle:TestBackupWhoseAnswerIsLost '2 backups were begun'
+guard "a backup of ended tasks" pkg/pve/tasklist.go \
+	'User: u.User, ' 'User: u.User[:len(u.User)-1], ' \
+	pkg/lifecycle:TestBackupWhoseAnswerIsLost 'ended, .*2 backups were begun'
+guard "a backup of ours goes, too" pkg/lifecycle/find.go \
+	'if kind == taskVzdump && s.Row.TaskUPID == "" {' 'if false {' \
+	pkg/lifecycle:TestTerminateDuringABackup 'there are'
+guard "backups that rotate" pkg/lifecycle/archives.go \
+	'slices.DeleteFunc(list, func(b kvm.Backup) bool { return !b.Own })' 'list' \
+	pkg/lifecycle:TestWhatCounts 'after a scheduled one there are'
+guard "a backup on another node" pkg/lifecycle/restore.go \
+	'if b.Node != node {' 'if false {' \
+	pkg/lifecycle:TestRestoreIsRefused 'on another node'
+guard "another's restore" pkg/lifecycle/restore.go \
+	'return o.UPID == t.UPID' 'return true' \
+	pkg/lifecycle:TestRestoreOfAnAdministrator 'the disk is "other"'
+guard "disks that a rollback loses" pkg/lifecycle/rollback.go \
+	'if len(later) > 0 {' 'if false {' \
+	pkg/lifecycle:TestRollbackIsRefused 'a disk that came later'
 exit $failed
