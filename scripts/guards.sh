@@ -199,9 +199,6 @@ guard "a backup of ended tasks" pkg/pve/tasklist.go \
 guard "a backup of ours goes, too" pkg/lifecycle/find.go \
 	'if kind == taskVzdump && s.Row.TaskUPID == "" {' 'if false {' \
 	pkg/lifecycle:TestTerminateDuringABackup 'there are'
-guard "backups that rotate" pkg/lifecycle/archives.go \
-	'slices.DeleteFunc(list, func(b kvm.Backup) bool { return !b.Own })' 'list' \
-	pkg/lifecycle:TestWhatCounts 'after a scheduled one there are'
 guard "a backup on another node" pkg/lifecycle/restore.go \
 	'if b.Node != node {' 'if false {' \
 	pkg/lifecycle:TestRestoreIsRefused 'on another node'

@@ -325,7 +325,7 @@ func TestMigrateFromVersion3(t *testing.T) {
 	db.Exec("INSERT INTO puqProxmoxKVM_vm_info (service_id, vm_status, vm_id, vm_backup_schedule, queued_at) VALUES (7, 'ready', 100, '{\"5\":\"03:00\"}', UTC_TIMESTAMP(6))")
 	db.Exec("INSERT INTO puq_proxmox_kvm_backups (service_id, server_id, storage, volume, noted_at) VALUES (7, 1, 'nfs', ?, '2026-01-01')", volume100)
 	db.Exec("ALTER TABLE puqProxmoxKVM_vm_info DROP KEY puqkvm_own_snapshots")
-	db.Exec(`ALTER TABLE puqProxmoxKVM_vm_info DROP COLUMN own_snapshots, DROP COLUMN backup_date, DROP COLUMN backup_moment, DROP COLUMN backup_after, DROP COLUMN backup_sent,
+	db.Exec(`ALTER TABLE puqProxmoxKVM_vm_info DROP COLUMN own_snapshots, DROP COLUMN backup_day, DROP COLUMN backup_date, DROP COLUMN backup_moment, DROP COLUMN backup_after, DROP COLUMN backup_sent,
 		DROP COLUMN backup_note, DROP COLUMN restore_from, DROP COLUMN restore_failed, DROP COLUMN firewall, DROP COLUMN iso_boot`)
 	db.Exec("ALTER TABLE puq_proxmox_kvm_backups DROP COLUMN uuid, DROP COLUMN made_at, DROP COLUMN size")
 	db.Exec("DROP TABLE puq_proxmox_kvm_counters, " + statisticsTable)
