@@ -26,6 +26,15 @@ func (m *model) end() {
 	if len(m.failures) > 0 {
 		return
 	}
+	for _, s := range m.list() {
+		if m.modelRows()[s.id].status == kvm.ErrorRestore {
+			m.story = append(m.story, "end: "+m.verb(modelVerb{name: "reinstall", args: []string{"--confirm", "REINSTALL"}, dooms: true, live: true}, s))
+		}
+	}
+	m.settleAll("after reinstall", func(modelRow) bool { return true })
+	if len(m.failures) > 0 {
+		return
+	}
 	var changed []*modelService
 	for _, s := range m.list() {
 		if row, own := m.modelRows()[s.id], m.own(m.sim.VMs())[s.id]; row.status == kvm.Ready && len(own) == 1 && own[0].VMID == row.vmid && !s.deleted {
@@ -46,6 +55,7 @@ func (m *model) end() {
 	}
 	m.settleAll("after terminate", func(r modelRow) bool { return r.status != kvm.Ready })
 	m.empty()
+	m.noBackups()
 	m.lookNames("after terminate")
 	m.stored()
 }
@@ -89,6 +99,9 @@ func (m *model) heal() {
 		if out, code := m.direct(append([]string{"ippool", "add", "--server", "1"}, more...)...); code != exitDone {
 			m.wrong("end", "pool: %s", out)
 		}
+	}
+	for _, s := range m.list() {
+		m.direct("backup", "schedule", "clear", strconv.FormatInt(s.id, 10)) // of what has none it is refused
 	}
 	m.daysOp(nil)
 	m.story = append(m.story, "end: all troubles are over")
@@ -164,7 +177,7 @@ func (m *model) settleAll(when string, as func(modelRow) bool) {
 			if !m.excused(s, row.status, own, row.message) {
 				m.wrong("end", "%s, service %d is at %s: %s", when, row.id, row.status, row.message)
 			}
-		case row.noted != "" && row.status != kvm.ErrorTerminate:
+		case row.noted != "" && row.status != kvm.ErrorTerminate && row.status != kvm.ErrorRestore:
 			m.wrong("end", "%s, service %d is at %s, and %s is noted", when, row.id, row.status, row.noted)
 		case !as(row):
 			m.wrong("end", "%s, service %d is at %s", when, row.id, row.status)

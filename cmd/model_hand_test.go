@@ -105,7 +105,9 @@ func (m *model) giveOp(rng *rand.Rand) string {
 	if rng.IntN(8) > 0 && name == holder[1] {
 		name = "newcomer"
 	}
-	m.addForeign(vmid, name)
+	if !m.addForeign(vmid, name) {
+		return ""
+	}
 	return fmt.Sprintf("VM %d, which was of %s at %s, is somebody's, named %q", vmid, holder[0], holder[2], name)
 }
 

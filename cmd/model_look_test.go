@@ -19,12 +19,13 @@ type modelRow struct {
 	suspended     bool
 	uuid, uuids   string
 	message       string
+	moment        string // of its schedule that was taken up last, "" = none
 }
 
 func (m *model) modelRows() map[int64]modelRow {
 	out := map[int64]modelRow{}
-	for _, r := range m.rows("SELECT service_id, COALESCE(vm_id, 0), vm_status, next_status, suspended, vm_uuid, COALESCE(vm_uuids, ''), COALESCE(message, '') FROM puqProxmoxKVM_vm_info") {
-		row := modelRow{status: kvm.Status(r[2]), noted: kvm.Status(r[3]), suspended: r[4] != "0", uuid: strings.ToLower(r[5]), uuids: strings.ToLower(r[6]), message: r[7]}
+	for _, r := range m.rows("SELECT service_id, COALESCE(vm_id, 0), vm_status, next_status, suspended, vm_uuid, COALESCE(vm_uuids, ''), COALESCE(message, ''), COALESCE(backup_moment, '') FROM puqProxmoxKVM_vm_info") {
+		row := modelRow{status: kvm.Status(r[2]), noted: kvm.Status(r[3]), suspended: r[4] != "0", uuid: strings.ToLower(r[5]), uuids: strings.ToLower(r[6]), message: r[7], moment: r[8]}
 		_, _ = fmt.Sscan(r[0], &row.id)
 		_, _ = fmt.Sscan(r[1], &row.vmid)
 		out[row.id] = row
@@ -56,6 +57,7 @@ func (m *model) look(where string) {
 	m.lookAddresses(rows, own)
 	m.lookMails()
 	m.lookSecrets(rows)
+	m.lookBackups(rows, own)
 	for i := range m.failures {
 		if !strings.Contains(m.failures[i], " [") {
 			m.failures[i] += " [" + where + "]"
@@ -164,6 +166,9 @@ func (m *model) lookAddresses(rows map[int64]modelRow, own map[int64][]pvesim.VM
 	}
 	for id, mine := range own {
 		for _, vm := range mine {
+			if phase := rows[id].status.Phase(); (phase == kvm.PhaseRestore || phase == kvm.PhaseRollback || phase == kvm.PhaseErrorRestore) && (vm.Power == kvm.Stopped || m.services[id].started) {
+				continue // it has the configuration of another day, and does not run unless somebody has started it by hand
+			}
 			for _, a := range addressesOf(vm, m.sim.Firewall(vm.VMID)) {
 				switch other, taken := holder[a]; {
 				case !taken:

@@ -49,7 +49,7 @@ func modelVerbs() []modelVerb {
 
 // modelOps are the operations. One joins by a line.
 func modelOps() []*modelOp {
-	return []*modelOp{
+	return append([]*modelOp{
 		{name: "tick", weight: 16, do: (*model).tickOp},
 		{name: "disturbed tick", weight: 14, do: (*model).disturbedOp},
 		{name: "another's tick", weight: 2, middle: true, do: (*model).otherTickOp},
@@ -74,7 +74,7 @@ func modelOps() []*modelOp {
 		{name: "mail trouble", weight: 3, middle: true, do: (*model).mailOp},
 		{name: "DNS trouble", weight: 3, middle: true, do: (*model).namesOp},
 		{name: "days pass", weight: 1, do: (*model).daysOp},
-	}
+	}, customerOps()...)
 }
 
 // chooseOp chooses among those that fit, by weight.
@@ -115,7 +115,7 @@ func (m *model) verbOp(rng *rand.Rand) string {
 // verb sends a verb and sees to it that the answer is one, and that one which refuses changes nothing.
 func (m *model) verb(v modelVerb, s *modelService) string {
 	before := m.rowText(s.id)
-	out, code := m.direct(append([]string{v.name, strconv.FormatInt(s.id, 10)}, v.args...)...)
+	out, code := m.direct(slices.Concat(strings.Fields(v.name), []string{strconv.FormatInt(s.id, 10)}, v.args)...)
 	text := fmt.Sprintf("%s %d at %s: exit %d", v.name, s.id, m.statusText(s.id), code)
 	switch code {
 	case exitDone, exitQueued:
@@ -123,8 +123,11 @@ func (m *model) verb(v modelVerb, s *modelService) string {
 		if v.dooms {
 			s.doomed = true
 		}
-		if v.name == "reset-password" {
+		switch v.name {
+		case "reset-password":
 			s.resets++
+		case "terminate":
+			s.ending = true
 		}
 	case exitRefused, exitAdmin:
 		if after := m.rowText(s.id); !m.held && !v.live && after != before {

@@ -311,7 +311,7 @@ func (m *model) since() map[int64]string {
 // pending says whether cron has something to do for a service at this status.
 func pending(s kvm.Status) bool {
 	switch s.Phase() {
-	case kvm.PhaseReady, kvm.PhaseRemove, kvm.PhaseErrorTerminate, kvm.PhaseUnknown:
+	case kvm.PhaseReady, kvm.PhaseRemove, kvm.PhaseErrorTerminate, kvm.PhaseErrorRestore, kvm.PhaseUnknown:
 		return false
 	}
 	return true

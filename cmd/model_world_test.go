@@ -45,6 +45,13 @@ type modelService struct {
 	traceless    bool // a mail of it may have left without WHMCS's log showing whose it was
 	resets       int  // how often a new password was asked for
 	still        int  // for how many ticks in a row without trouble it has not moved
+	rotates      bool // backups of it may go: it has a schedule, or somebody has asked for that
+	ending       bool // somebody has asked for its end
+	back         *modelBack
+	contents     string            // of its system disk, when it was last at rest
+	snapshots    map[string]string // what was on its system disk then, by name
+	made         map[string]int    // scheduled backups, by the moment and by the day
+	days         map[string]string // by the moment
 }
 
 // model is a world, and what must be true of it.
@@ -69,8 +76,12 @@ type model struct {
 	story    []string
 	failures []string
 	tally    *modelTally
-	long     int    // how many calls the last tick made
-	phase    string // of the end
+	archives map[string]*modelArchive // by volume
+	byHand   int                      // how many of them somebody has made
+	written  int                      // how often a disk was written
+	zone     string                   // WHMCS's
+	long     int                      // how many calls the last tick made
+	phase    string                   // of the end
 }
 
 // modelFault is a fault of Proxmox that lasts for some ticks.
@@ -99,7 +110,7 @@ func newModel(t *testing.T, s modelSetting, tally *modelTally) *model {
 		machine.Denied, machine.Dial = 200*time.Millisecond, 200*time.Millisecond
 	}
 	m := &model{listener: &listener{}, world: newWorld(t, scene{clock: clk, model: machine, bare: true}), clk: clk, setting: s, services: map[int64]*modelService{}, next: 5501,
-		foreign: map[int]string{}, spare: 700, down: map[string]bool{}, touched: map[int64]bool{}, secrets: map[string]bool{}, long: 60, tally: tally}
+		archives: map[string]*modelArchive{}, zone: "Europe/Warsaw", foreign: map[int]string{}, spare: 700, down: map[string]bool{}, touched: map[int64]bool{}, secrets: map[string]bool{}, long: 60, tally: tally}
 	m.rand = &lockedRand{src: rand.NewChaCha8([32]byte{byte(s.seed), byte(s.seed >> 8), byte(s.seed >> 16)})}
 	m.ok("server", "set", "1", "--fingerprint", m.pve.Fingerprint)
 	m.ok("settings", "set", "cron.workers", strconv.Itoa(s.workers))
@@ -143,15 +154,15 @@ func newModel(t *testing.T, s modelSetting, tally *modelTally) *model {
 // modelProducts are the two products as they are at the beginning, and, but for modelLastChange, at the end.
 var modelProducts = map[string][]string{
 	"1": {"template=9000", "clone_type=linked", "cpu=2", "ram=4", "system_size=4", "additional_size=0", "ipv4=1", "ipv6=0", "bandwidth=0",
-		"auto_bridge=on", "vlan=0", "antispoof=on", "main_domain=example.com"},
+		"auto_bridge=on", "vlan=0", "antispoof=on", "main_domain=example.com", "backups=2", "backup_storage=shared", "snapshots=1"},
 	"2": {"template=9000", "clone_type=full", "system_storage=local-lvm", "node=pve2", "cpu=1", "ram=2", "system_size=5", "additional_size=2", "ipv4=1", "ipv6=1",
-		"bandwidth=12", "auto_bridge=on", "vlan=0", "antispoof=on", "fw_policy_in=DROP", "main_domain=example.com"},
+		"bandwidth=12", "auto_bridge=on", "vlan=0", "antispoof=on", "fw_policy_in=DROP", "main_domain=example.com", "backups=2", "backup_storage=shared", "snapshots=1"},
 }
 
 // addService adds a service to WHMCS, without an order.
 func (m *model) addService(product int64) *modelService {
 	m.t.Helper()
-	s := &modelService{id: m.next, uuids: map[string]bool{}, given: map[string]bool{}}
+	s := &modelService{id: m.next, uuids: map[string]bool{}, given: map[string]bool{}, snapshots: map[string]string{}, made: map[string]int{}, days: map[string]string{}}
 	m.next++
 	m.db.AddService(whmcstest.Service{ID: s.id, ClientID: 42, ProductID: product, ServerID: 1})
 	m.services[s.id] = s
@@ -173,16 +184,20 @@ func (m *model) any(rng *rand.Rand) *modelService {
 	return list[rng.IntN(len(list))]
 }
 
-// addForeign puts a VM of somebody else's into the cluster.
-func (m *model) addForeign(vmid int, name string) {
+// addForeign puts a VM of somebody else's into the cluster; false = a tick with several workers was faster with the VMID.
+func (m *model) addForeign(vmid int, name string) bool {
 	m.t.Helper()
 	if err := m.sim.AddVM(pvesim.VM{VMID: vmid, Node: []string{"pve1", "pve2"}[vmid%2], Name: name, Storage: "local-lvm", DiskGiB: 1}); err != nil {
+		if m.held && m.setting.workers > 1 {
+			return false
+		}
 		m.t.Fatal(err)
 	}
 	if err := m.sim.WriteDisk(vmid, "scsi0", "somebody's data"); err != nil {
 		m.t.Fatal(err)
 	}
 	m.foreign[vmid] = m.picture(vmid)
+	return true
 }
 
 // picture is all that there is to see of a VM.

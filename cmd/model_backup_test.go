@@ -1,0 +1,410 @@
+package cmd
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/puqkvm/puqkvm/pkg/kvm"
+	"github.com/puqkvm/puqkvm/pkg/pve/pvesim"
+)
+
+// modelQuota is how many backups the products have room for, all the time.
+const modelQuota = 2
+
+// modelArchive is a backup as the model knows it.
+type modelArchive struct {
+	service  int64  // whose VM is inside, 0 = nobody's
+	ours     bool   // a task of ours has made it
+	contents string // of its system disk
+}
+
+// modelBack is what a service's VM was asked to be brought back to.
+type modelBack struct {
+	action   string // restore, rollback
+	contents string // of its system disk then
+	runs     int    // how many runs of the action had ended when it was asked for
+}
+
+// customerOps are what customers do with a VM that stands, and what comes between.
+func customerOps() []*modelOp {
+	return []*modelOp{
+		{name: "backup", weight: 6, middle: true, do: (*model).backupOp},
+		{name: "backup schedule", weight: 4, middle: true, do: (*model).scheduleOp},
+		{name: "backup list", weight: 3, do: (*model).listOp},
+		{name: "backup restore", weight: 6, middle: true, do: (*model).restoreOp},
+		{name: "backup remove", weight: 2, middle: true, do: (*model).removeBackupOp},
+		{name: "backup by hand", weight: 3, middle: true, do: (*model).handBackupOp},
+		{name: "snapshot", weight: 4, middle: true, do: (*model).takeSnapshotOp},
+		{name: "snapshot rollback", weight: 4, middle: true, do: (*model).rollbackOp},
+		{name: "snapshot remove", weight: 2, middle: true, do: (*model).removeSnapshotOp},
+		{name: "disk written", weight: 4, do: (*model).writeOp},
+		{name: "hours pass", weight: 6, do: (*model).hoursOp},
+		{name: "zone", weight: 1, do: (*model).zoneOp},
+	}
+}
+
+// able is a service chosen by chance, mostly one that is at rest.
+func (m *model) able(rng *rand.Rand) *modelService {
+	s := m.any(rng)
+	for range 4 {
+		if st := m.statuses()[s.id]; st == kvm.Ready && !s.deleted {
+			break
+		}
+		s = m.any(rng)
+	}
+	return s
+}
+
+func (m *model) backupOp(rng *rand.Rand) string {
+	return m.verb(modelVerb{name: "backup create", live: true}, m.able(rng))
+}
+
+// scheduleOp sets a schedule with a few days, or clears it.
+func (m *model) scheduleOp(rng *rand.Rand) string {
+	s := m.able(rng)
+	if rng.IntN(5) == 0 {
+		return m.verb(modelVerb{name: "backup schedule clear", live: true}, s)
+	}
+	var days []string
+	for _, day := range kvm.Days() {
+		if rng.IntN(3) > 0 {
+			days = append(days, fmt.Sprintf("%s=%02d:%02d", day, rng.IntN(24), rng.IntN(60)))
+		}
+	}
+	if len(days) == 0 {
+		days = []string{"all"}
+	}
+	s.rotates = true
+	return m.verb(modelVerb{name: "backup schedule set", args: []string{"--days", strings.Join(days, ",")}, live: true}, s)
+}
+
+// listOp: nothing of another's VM is shown.
+func (m *model) listOp(rng *rand.Rand) string {
+	s := m.able(rng)
+	out, code := m.direct("backup", "list", strconv.FormatInt(s.id, 10), "--output", "json")
+	if code != exitDone {
+		return fmt.Sprintf("of %d: exit %d", s.id, code)
+	}
+	var shown listedBackups
+	if err := json.Unmarshal([]byte(out), &shown); err != nil {
+		m.wrong("list", "%s: %v", out, err)
+		return out
+	}
+	for _, b := range shown.Backups {
+		a := m.archives[b.Volume]
+		switch {
+		case a == nil:
+			m.wrong("list", "service %d: %s is shown, and is not there", s.id, b.Volume)
+		case a.service != s.id:
+			m.wrong("list", "service %d: %s is shown, and is of %d", s.id, b.Volume, a.service)
+		case b.Counts && !a.ours:
+			m.wrong("list", "service %d: %s counts, and somebody has made it", s.id, b.Volume)
+		}
+	}
+	return fmt.Sprintf("of %d: %d", s.id, len(shown.Backups))
+}
+
+// volume is a backup chosen by chance, mostly one of the service's own; or nonsense.
+func (m *model) volume(rng *rand.Rand, s *modelService) string {
+	var own, all []string
+	for _, volume := range slices.Sorted(maps.Keys(m.archives)) {
+		if all = append(all, volume); m.archives[volume].service == s.id {
+			own = append(own, volume)
+		}
+	}
+	switch {
+	case len(own) > 0 && rng.IntN(4) > 0:
+		return own[rng.IntN(len(own))]
+	case len(all) > 0 && rng.IntN(4) > 0:
+		return all[rng.IntN(len(all))]
+	}
+	return []string{"shared:backup/vzdump-qemu-9000-2026_01_01-00_00_00.vma.zst", "nonsense", "shared:backup/../x", "local:iso/x.iso"}[rng.IntN(4)]
+}
+
+func (m *model) restoreOp(rng *rand.Rand) string {
+	s := m.able(rng)
+	volume := m.volume(rng, s)
+	a := m.archives[volume]
+	said := m.back(s, modelVerb{name: "backup restore", args: []string{volume, "--confirm", "RESTORE"}, dooms: true, live: true}, kvm.PhaseRestore, func() (string, bool) {
+		if a == nil {
+			return "", false
+		}
+		return a.contents, a.service == s.id
+	})
+	return volume + ": " + said
+}
+
+// back sends a verb that brings the VM back; mine says to which contents, and false where it must be refused.
+func (m *model) back(s *modelService, v modelVerb, phase kvm.Phase, mine func() (contents string, ok bool)) string {
+	was, began := m.statuses()[s.id].Phase(), m.runsOf(s.id, string(phase))
+	contents, ok := mine()
+	said := m.verb(v, s)
+	if now := m.statuses()[s.id].Phase(); now == phase && was != phase {
+		if !ok {
+			m.wrong("back", "service %d: %s %v was taken", s.id, v.name, v.args)
+		}
+		s.back = &modelBack{string(phase), contents, began}
+	}
+	return said
+}
+
+// runsOf is how many runs of an action have brought the service back to rest.
+func (m *model) runsOf(id int64, action string) int {
+	return m.number("SELECT COUNT(*) FROM puq_proxmox_kvm_runs WHERE service_id = ? AND action = ? AND to_status = 'ready'", id, action)
+}
+
+func (m *model) removeBackupOp(rng *rand.Rand) string {
+	s := m.able(rng)
+	volume := m.volume(rng, s)
+	if a := m.archives[volume]; a != nil && a.service == s.id && a.ours {
+		s.rotates = true
+	}
+	return volume + ": " + m.verb(modelVerb{name: "backup remove", args: []string{volume}, live: true}, s)
+}
+
+// handBackupOp lets somebody make a backup of any VM, which nothing here may remove.
+func (m *model) handBackupOp(rng *rand.Rand) string {
+	if len(m.archives) > 60 {
+		return ""
+	}
+	vms := m.sim.VMs()
+	list := slices.Sorted(maps.Keys(vms))
+	vm := vms[list[rng.IntN(len(list))]]
+	if vm.Template || vm.Lock != "" {
+		return ""
+	}
+	m.byHand++
+	volume, err := m.sim.AddBackup("shared", vm.VMID, epoch.AddDate(-2, 0, 0).Add(time.Duration(m.byHand)*time.Hour))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.archives[volume] = &modelArchive{service: m.holder(uuidOf(vm)), contents: vm.Disks["scsi0"].Contents}
+	return fmt.Sprintf("%s of VM %d", volume, vm.VMID)
+}
+
+// holder is the service that has or had a VM with this UUID, 0 = none.
+func (m *model) holder(uuid string) int64 {
+	for _, s := range m.services {
+		if s.uuids[uuid] {
+			return s.id
+		}
+	}
+	return 0
+}
+
+func (m *model) takeSnapshotOp(rng *rand.Rand) string {
+	return m.verb(modelVerb{name: "snapshot create", live: true}, m.able(rng))
+}
+
+// snapshotOf is a snapshot of the service's VM chosen by chance, or nonsense.
+func (m *model) snapshotOf(rng *rand.Rand, s *modelService) string {
+	var names []string
+	for _, vm := range m.own(m.sim.VMs())[s.id] {
+		names = slices.Sorted(maps.Keys(vm.Snapshots))
+	}
+	if len(names) == 0 || rng.IntN(6) == 0 {
+		return "nonsense"
+	}
+	return names[rng.IntN(len(names))]
+}
+
+func (m *model) rollbackOp(rng *rand.Rand) string {
+	s := m.able(rng)
+	name := m.snapshotOf(rng, s)
+	return name + ": " + m.back(s, modelVerb{name: "snapshot rollback", args: []string{name, "--confirm", "ROLLBACK"}, live: true}, kvm.PhaseRollback, func() (string, bool) {
+		return s.snapshots[name], name != "nonsense"
+	})
+}
+
+func (m *model) removeSnapshotOp(rng *rand.Rand) string {
+	s := m.able(rng)
+	name := m.snapshotOf(rng, s)
+	return name + ": " + m.verb(modelVerb{name: "snapshot remove", args: []string{name}, live: true}, s)
+}
+
+// writeOp lets a guest write to its disk.
+func (m *model) writeOp(rng *rand.Rand) string {
+	vm, id, found := m.anyVM(rng, func(vm pvesim.VMState) bool { return vm.Power == kvm.Running && vm.Disks["scsi0"].ID != "" })
+	if !found || m.services[id].back != nil {
+		return ""
+	}
+	m.written++
+	text := fmt.Sprintf("written %d", m.written)
+	if err := m.sim.WriteDisk(vm.VMID, "scsi0", text); err != nil {
+		m.t.Fatal(err)
+	}
+	return fmt.Sprintf("VM %d of %d: %s", vm.VMID, id, text)
+}
+
+// hoursOp lets the schedules' moments come.
+func (m *model) hoursOp(rng *rand.Rand) string {
+	d := time.Duration(1+rng.IntN(40)) * time.Hour / 2
+	m.clk.Advance(d)
+	return d.String()
+}
+
+// zoneOp moves WHMCS to another zone.
+func (m *model) zoneOp(rng *rand.Rand) string {
+	m.zone = []string{"Europe/Warsaw", "America/St_Johns", "Pacific/Apia", "UTC"}[rng.IntN(4)]
+	if out, code := m.direct("settings", "set", "timezone", m.zone); code != exitDone {
+		m.wrong("exit", "timezone: %s", out)
+	}
+	return m.zone
+}
+
+// lookMoment learns by which zone a moment was taken up.
+func (m *model) lookMoment(s *modelService, row modelRow) {
+	if row.moment != "" && s.days[row.moment] == "" { // just taken up: by the zone of now
+		at, err := time.Parse("2006-01-02 15:04:05.000000", row.moment)
+		zone, zoneErr := time.LoadLocation(m.zone)
+		if err != nil || zoneErr != nil {
+			m.wrong("row", "service %d: moment %q, zone %q: %v, %v", s.id, row.moment, m.zone, err, zoneErr)
+			return
+		}
+		s.days[row.moment] = m.zone + " " + at.In(zone).Format(time.DateOnly)
+	}
+}
+
+// lookBackups: G10, nobody else's backup is removed, nor one of a service for which nobody has asked that, and nobody's but our own
+// count; G11, a moment has one backup, a day of a zone too, and nobody has more than his package; G12, what was brought back is
+// what it was.
+func (m *model) lookBackups(rows map[int64]modelRow, own map[int64][]pvesim.VMState) {
+	m.t.Helper()
+	for _, s := range m.list() {
+		m.lookMoment(s, rows[s.id])
+	}
+	there := map[string]bool{}
+	for _, vmid := range m.archiveVMIDs() {
+		for _, b := range m.sim.Backups(vmid) {
+			there[b.ID] = true
+			if m.archives[b.ID] == nil {
+				m.newArchive(rows, own, b)
+			}
+		}
+	}
+	for volume, a := range m.archives {
+		if there[volume] {
+			continue
+		}
+		switch s := m.services[a.service]; {
+		case !a.ours:
+			m.wrong("G10", "%s, which somebody has made, is gone", volume)
+		case s == nil || !s.rotates && !s.ending:
+			m.wrong("G10", "%s of service %d is gone, and nobody asked for it", volume, a.service)
+		}
+		m.tally.add("backup of ours: gone")
+		delete(m.archives, volume)
+	}
+	noted := map[int64]int{}
+	for _, r := range m.rows("SELECT service_id, volume FROM puq_proxmox_kvm_backups") {
+		id, _ := strconv.ParseInt(r[0], 10, 64)
+		a := m.archives[r[1]]
+		if a == nil {
+			continue // it is forgotten when it is looked for
+		}
+		if noted[id]++; !a.ours || a.service != id {
+			m.wrong("G10", "%s is in the journal of service %d, and is of %d, made here %v", r[1], id, a.service, a.ours)
+		}
+	}
+	for id, n := range noted {
+		if n > modelQuota {
+			m.wrong("G11", "service %d has %d backups, and room for %d", id, n, modelQuota)
+		}
+	}
+	for _, s := range m.list() {
+		m.lookBack(s, rows[s.id], own[s.id])
+		for _, vm := range own[s.id] {
+			m.lookSnapshots(s, vm)
+		}
+	}
+}
+
+// archiveVMIDs are all VMIDs that a backup may bear.
+func (m *model) archiveVMIDs() []int {
+	out := append(m.vmids(), slices.Collect(maps.Keys(m.foreign))...)
+	for volume := range m.archives {
+		out = append(out, kvm.VolumeVMID(volume))
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// newArchive is a backup that a task of ours has made since the last look.
+func (m *model) newArchive(rows map[int64]modelRow, own map[int64][]pvesim.VMState, b pvesim.Backup) {
+	_, uuid, _ := strings.Cut(b.Config["smbios1"], "uuid=")
+	uuid, _, _ = strings.Cut(strings.ToLower(uuid), ",")
+	id := m.holder(uuid)
+	a := &modelArchive{service: id, ours: true}
+	m.archives[b.ID] = a
+	s := m.services[id]
+	if s == nil || len(own[id]) == 0 {
+		m.wrong("G10", "%s was made of a VM that is no service's: %s", b.ID, uuid)
+		return
+	}
+	a.contents = own[id][0].Disks["scsi0"].Contents
+	if _, planned := strings.CutPrefix(b.Notes, "Scheduled backup "); !planned {
+		return
+	}
+	m.tally.add("scheduled backup: made")
+	row := rows[id]
+	if s.made[row.moment]++; s.made[row.moment] > 1 {
+		m.wrong("G11", "service %d: the moment %s has its second backup, %s", id, row.moment, b.ID)
+	}
+	day := s.days[row.moment]
+	if s.made[day]++; s.made[day] > 1 {
+		m.wrong("G11", "service %d: the day %s has its second backup, %s", id, day, b.ID)
+	}
+}
+
+// lookBack: when a service that was to be brought back is at rest again, its disk is the one of then, or nothing has happened to it.
+func (m *model) lookBack(s *modelService, row modelRow, own []pvesim.VMState) {
+	contents := ""
+	if len(own) > 0 {
+		contents = own[0].Disks["scsi0"].Contents
+	}
+	switch phase := row.status.Phase(); {
+	case s.back == nil:
+	case string(phase) == s.back.action:
+		return
+	case phase == kvm.PhaseReady && row.noted == "" && len(own) == 1 && own[0].VMID == row.vmid && m.runsOf(s.id, s.back.action) > s.back.runs:
+		last := m.db.Text("SELECT CONCAT(result, ' ', COALESCE(message, '')) FROM puq_proxmox_kvm_runs WHERE service_id = ? AND action = ? AND to_status = 'ready' ORDER BY id DESC LIMIT 1", s.id, s.back.action)
+		m.tally.add(s.back.action + ": " + strings.Fields(last)[0])
+		// A rollback that Proxmox refuses starts the VM as it was.
+		kept := contents == s.contents && (s.back.action == string(kvm.PhaseRollback) || !strings.HasPrefix(last, "success"))
+		if !kept && contents != s.back.contents {
+			m.wrong("G12", "service %d: after %s (%s) its disk has %q, and had %q then and %q before", s.id, s.back.action, last, contents, s.back.contents, s.contents)
+		}
+	}
+	s.back, s.contents = nil, contents
+}
+
+// lookSnapshots learns what is in new snapshots.
+func (m *model) lookSnapshots(s *modelService, vm pvesim.VMState) {
+	for name := range vm.Snapshots {
+		if _, known := s.snapshots[name]; !known {
+			s.snapshots[name] = vm.Disks["scsi0"].Contents
+		}
+	}
+	for name := range s.snapshots {
+		if _, there := vm.Snapshots[name]; !there {
+			delete(s.snapshots, name)
+		}
+	}
+}
+
+// noBackups: of a service that has ended no backup that was made here is left.
+func (m *model) noBackups() {
+	m.t.Helper()
+	rows := m.modelRows()
+	for _, volume := range slices.Sorted(maps.Keys(m.archives)) {
+		if a := m.archives[volume]; a.ours && rows[a.service].status == kvm.Remove {
+			m.wrong("end", "%s of service %d, which is removed, is left", volume, a.service)
+		}
+	}
+}
