@@ -19,7 +19,7 @@ const modelQuota = 2
 
 // modelArchive is a backup as the model knows it.
 type modelArchive struct {
-	service  int64  // whose VM is inside, 0 = nobody's
+	uuid     string // of the VM that is inside
 	ours     bool   // a task of ours has made it
 	contents string // of its system disk
 }
@@ -101,8 +101,8 @@ func (m *model) listOp(rng *rand.Rand) string {
 		switch {
 		case a == nil:
 			m.wrong("list", "service %d: %s is shown, and is not there", s.id, b.Volume)
-		case a.service != s.id:
-			m.wrong("list", "service %d: %s is shown, and is of %d", s.id, b.Volume, a.service)
+		case m.holder(a.uuid) != s.id:
+			m.wrong("list", "service %d: %s is shown, and is of %d", s.id, b.Volume, m.holder(a.uuid))
 		case b.Counts && !a.ours:
 			m.wrong("list", "service %d: %s counts, and somebody has made it", s.id, b.Volume)
 		}
@@ -114,7 +114,7 @@ func (m *model) listOp(rng *rand.Rand) string {
 func (m *model) volume(rng *rand.Rand, s *modelService) string {
 	var own, all []string
 	for _, volume := range slices.Sorted(maps.Keys(m.archives)) {
-		if all = append(all, volume); m.archives[volume].service == s.id {
+		if all = append(all, volume); m.holder(m.archives[volume].uuid) == s.id {
 			own = append(own, volume)
 		}
 	}
@@ -135,7 +135,7 @@ func (m *model) restoreOp(rng *rand.Rand) string {
 		if a == nil {
 			return "", false
 		}
-		return a.contents, a.service == s.id
+		return a.contents, m.holder(a.uuid) == s.id
 	})
 	return volume + ": " + said
 }
@@ -162,7 +162,7 @@ func (m *model) runsOf(id int64, action string) int {
 func (m *model) removeBackupOp(rng *rand.Rand) string {
 	s := m.able(rng)
 	volume := m.volume(rng, s)
-	if a := m.archives[volume]; a != nil && a.service == s.id && a.ours {
+	if a := m.archives[volume]; a != nil && m.holder(a.uuid) == s.id && a.ours {
 		s.rotates = true
 	}
 	return volume + ": " + m.verb(modelVerb{name: "backup remove", args: []string{volume}, live: true}, s)
@@ -184,11 +184,11 @@ func (m *model) handBackupOp(rng *rand.Rand) string {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.archives[volume] = &modelArchive{service: m.holder(uuidOf(vm)), contents: vm.Disks["scsi0"].Contents}
+	m.archives[volume] = &modelArchive{uuid: uuidOf(vm), contents: vm.Disks["scsi0"].Contents}
 	return fmt.Sprintf("%s of VM %d", volume, vm.VMID)
 }
 
-// holder is the service that has or had a VM with this UUID, 0 = none.
+// holder is the service that has or had a VM with this UUID, 0 = none; of a VM that was made since the last look nobody knows yet.
 func (m *model) holder(uuid string) int64 {
 	for _, s := range m.services {
 		if s.uuids[uuid] {
@@ -292,11 +292,11 @@ func (m *model) lookBackups(rows map[int64]modelRow, own map[int64][]pvesim.VMSt
 		if there[volume] {
 			continue
 		}
-		switch s := m.services[a.service]; {
+		switch s := m.services[m.holder(a.uuid)]; {
 		case !a.ours:
 			m.wrong("G10", "%s, which somebody has made, is gone", volume)
 		case s == nil || !s.rotates && !s.ending:
-			m.wrong("G10", "%s of service %d is gone, and nobody asked for it", volume, a.service)
+			m.wrong("G10", "%s of service %d is gone, and nobody asked for it", volume, m.holder(a.uuid))
 		}
 		m.tally.add("backup of ours: gone")
 		delete(m.archives, volume)
@@ -308,8 +308,8 @@ func (m *model) lookBackups(rows map[int64]modelRow, own map[int64][]pvesim.VMSt
 		if a == nil {
 			continue // it is forgotten when it is looked for
 		}
-		if noted[id]++; !a.ours || a.service != id {
-			m.wrong("G10", "%s is in the journal of service %d, and is of %d, made here %v", r[1], id, a.service, a.ours)
+		if noted[id]++; !a.ours || m.holder(a.uuid) != id {
+			m.wrong("G10", "%s is in the journal of service %d, and is of %d, made here %v", r[1], id, m.holder(a.uuid), a.ours)
 		}
 	}
 	for id, n := range noted {
@@ -340,7 +340,7 @@ func (m *model) newArchive(rows map[int64]modelRow, own map[int64][]pvesim.VMSta
 	_, uuid, _ := strings.Cut(b.Config["smbios1"], "uuid=")
 	uuid, _, _ = strings.Cut(strings.ToLower(uuid), ",")
 	id := m.holder(uuid)
-	a := &modelArchive{service: id, ours: true}
+	a := &modelArchive{uuid: uuid, ours: true}
 	m.archives[b.ID] = a
 	s := m.services[id]
 	if s == nil || len(own[id]) == 0 {
@@ -403,8 +403,8 @@ func (m *model) noBackups() {
 	m.t.Helper()
 	rows := m.modelRows()
 	for _, volume := range slices.Sorted(maps.Keys(m.archives)) {
-		if a := m.archives[volume]; a.ours && rows[a.service].status == kvm.Remove {
-			m.wrong("end", "%s of service %d, which is removed, is left", volume, a.service)
+		if a := m.archives[volume]; a.ours && rows[m.holder(a.uuid)].status == kvm.Remove {
+			m.wrong("end", "%s of service %d, which is removed, is left", volume, m.holder(a.uuid))
 		}
 	}
 }
