@@ -102,3 +102,21 @@ func TestAFailedBackupIsNotTheNextOne(t *testing.T) {
 		t.Errorf("%d were made, %d are in the journal\n%s", made, w.journal(5001), log)
 	}
 }
+
+// TestTerminateTakesABackupInDoubt: a backup whose answer was lost goes with the service that is terminated before anybody has looked
+// for it.
+func TestTerminateTakesABackupInDoubt(t *testing.T) {
+	w := backing(t, scene{}, 5001)
+	vmid := w.vmid(5001)
+	w.ok("backup", "create", "5001")
+	w.sim.AddFault(pvesim.Fault{Method: "POST", Path: "/nodes/{node}/vzdump", ResetAfter: true, Count: 1})
+	w.tick()
+	if st, made := w.status(5001), len(w.sim.Backups(vmid)); st != kvm.MakeBackup || made != 1 {
+		t.Fatalf("it is at %s, and %d were made", st, made)
+	}
+	w.ok("terminate", "5001")
+	log := w.tick()
+	if st, left := w.status(5001), len(w.sim.Backups(vmid)); st != kvm.Remove || left != 0 {
+		t.Errorf("it is at %s, and %d backups are left\n%s", st, left, log)
+	}
+}

@@ -77,6 +77,10 @@
 // time that Proxmox's proxy could hand the request on. However its task ended, the archive decides: Proxmox gives it its name when it
 // is whole.
 //
+// A request that ended in doubt (a privilege was missing to read what it had made) is not the next one: that notes what the earlier
+// one has made, and makes its own; terminate and redeploy note it before the VM goes. Of a task that Proxmox has forgotten, what it
+// made is the archive of the VM that carries the note it was asked for with, or else that was begun when it was.
+//
 // A scheduled backup is in hand only from when its node has a slot free ([Lifecycle.BeginScheduled]); until then the service is at
 // ready, and in nobody's way. The moment is stored with the status. A day has its backup when that is made, not when it is begun; one
 // that failed for good is made again an hour later, until the next moment.
