@@ -131,7 +131,7 @@ func chosen(points []point, room *crashRoom, sampled bool, random *rand.Rand) []
 	case soak():
 		pairs = 200
 	case sampled:
-		sample, pairs = min(sample, 3), 1
+		sample, pairs = min(sample, 2), 1
 	}
 	var always, rest []crash
 	for _, at := range points {
@@ -160,7 +160,7 @@ func chosen(points []point, room *crashRoom, sampled bool, random *rand.Rand) []
 	random.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
 	if sampled && !soak() {
 		random.Shuffle(len(always), func(i, j int) { always[i], always[j] = always[j], always[i] })
-		always = always[:min(4, len(always))]
+		always = always[:min(3, len(always))]
 	}
 	if !soak() {
 		rest = rest[:min(sample, len(rest))]
