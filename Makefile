@@ -23,7 +23,7 @@ demo: ## three orders become running VMs, on a throw-away database and a simulat
 test: ## every test, with its own MariaDB and PowerDNS and the race detector
 	@$(MARIADB) install
 	@$(PDNS) install
-	$(MARIADB) run -- $(PDNS) run -- go test -race -timeout 15m ./...
+	$(MARIADB) run -- $(PDNS) run -- go test -race -timeout 30m ./...
 
 race: test ## the same: tests always run with the race detector
 

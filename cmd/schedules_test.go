@@ -34,7 +34,7 @@ type schedules struct {
 // stays, and is another's never shown.
 func TestSchedules(t *testing.T) {
 	t.Parallel()
-	worlds, steps := 3, 50
+	worlds, steps := 2, 50
 	if soak() {
 		worlds, steps = 40, 500
 	}

@@ -73,6 +73,10 @@ func (l *Lifecycle) RemoveSnapshot(name string) *pipeline.Pipeline {
 			return pipeline.Result{}, err
 		}
 		if !slices.ContainsFunc(list, func(snap kvm.Snapshot) bool { return snap.Name == name }) {
+			s.Row.OwnSnapshots = len(ours(list)) // a removal that was cut off has perhaps noted neither this nor its task's end
+			if err := l.Store.Save(ctx, s); err != nil {
+				return pipeline.Result{}, err
+			}
 			return pipeline.Result{}, kvm.WithHint(kvm.Errorf(kvm.ErrInvalid, "service %d has no snapshot %q", s.ID, name), "puqkvm snapshot list %d", s.ID)
 		}
 		return pipeline.Result{}, l.removeSnapshot(ctx, c, s, vm, list, name)

@@ -26,6 +26,7 @@ func TestSave(t *testing.T) {
 	r.VMID, r.ServerID, r.Node, r.UUID, r.UUIDs, r.MAC = 2003, 5, "pve2", "b", []string{"a", "b"}, "BC:24:11:00:00:01"
 	r.CloneSent, r.MigrateTarget, r.DiskSlot, r.ISOBoot, r.PasswordSet, r.TaskKind, r.TaskUPID = true, "pve3", "scsi1", "ide0 cdn", true, "clone", "UPID:x"
 	r.Cluster, r.Template, r.OwnSnapshots, r.RestoreFailed, r.BackupSent, r.BackupDate = "prod", 9001, 2, true, "UPID:y", "2026-04-10"
+	r.BackupDay = "2026-04-11"
 	r.BackupMoment, r.BackupAfter = time.Date(2026, 4, 10, 3, 0, 0, 0, time.UTC), time.Date(2026, 4, 10, 4, 0, 0, 5000, time.UTC)
 	for v, i := reflect.ValueOf(*r), 0; i < v.NumField(); i++ {
 		switch name := v.Type().Field(i).Name; name {
