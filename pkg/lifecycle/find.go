@@ -155,7 +155,10 @@ func (l *Lifecycle) settle(ctx context.Context, c Cluster, s *kvm.Service) error
 		s.Row.BackupSent = ""
 	}
 	if errors.Is(err, kvm.ErrTaskFailed) || errors.Is(err, kvm.ErrUnknown) || errors.Is(err, kvm.ErrChanged) {
-		return nil
+		err = nil
+	}
+	if err == nil && s.Row.TaskUPID == "" { // what is asked for next may be refused, and write nothing
+		return l.Store.Save(context.WithoutCancel(ctx), s)
 	}
 	return err
 }
