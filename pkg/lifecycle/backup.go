@@ -17,79 +17,11 @@ const taskVzdump = "vzdump"
 // BackupSlot is the kind of slot that counts a node's backups.
 const BackupSlot = taskVzdump
 
-// backupRetry is the pause before a scheduled backup that failed is made again: one that fails late keeps a node busy for hours,
-// and others wait for that.
-const backupRetry = time.Hour
-
 // Backup is the table that makes a backup which somebody has asked for.
 func (l *Lifecycle) Backup() *pipeline.Pipeline {
 	return &pipeline.Pipeline{Name: "Backup", Action: "backup", Check: l.check, Steps: []pipeline.Step{
 		{From: kvm.MakeBackup, Title: "Create backup", To: kvm.Ready, Lasting: kvm.Ready, Do: l.row(l.backUp)},
 	}}
-}
-
-// ScheduledBackup is the table that makes the backup of a schedule's moment.
-func (l *Lifecycle) ScheduledBackup() *pipeline.Pipeline {
-	return &pipeline.Pipeline{Name: "ScheduledBackup", Action: "scheduled_backup", Check: l.check, Fail: l.scheduledFailed, Steps: []pipeline.Step{
-		{From: kvm.ScheduledBackup, Title: "Create backup", To: kvm.Ready, Lasting: kvm.Ready, Do: l.row(l.backUpScheduled)},
-	}}
-}
-
-// BeginScheduled takes up the moment m of the schedule of s, which is at ready and held: from here on it is in hand. began is
-// false where there is nothing to do, or it cannot start now: then it stays due, and why is what it waits on ("" = nothing).
-func (l *Lifecycle) BeginScheduled(ctx context.Context, s *kvm.Service, m kvm.Moment) (began bool, why string, err error) {
-	switch {
-	case !m.Time.After(s.Row.BackupMoment) && (s.Row.BackupAfter.IsZero() || l.Clock.Now().Before(s.Row.BackupAfter)):
-		return false, "", nil // another process was faster
-	case m.Date <= s.Row.BackupDate: // so was one with another moment of the day
-		return false, "", nil
-	case s.Problem != nil:
-		return false, "", s.Problem
-	case ended(s) != "":
-		return false, ended(s), nil
-	case s.Package.Backups == 0:
-		return false, "", l.passOver(ctx, s, m)
-	}
-	c, vm, err := l.look(ctx, s)
-	if err != nil {
-		return false, "", err
-	}
-	if lock := vm.VM().Lock; lock != "" {
-		return false, fmt.Sprintf("VM %d: locked by Proxmox (%s)", s.Row.VMID, lock), nil
-	}
-	if err := backupStorage(ctx, c, s, vm.VM().Node); err != nil {
-		if errors.Is(err, kvm.ErrBusy) {
-			return false, err.Error(), nil
-		}
-		return false, "", err
-	}
-	write, before := context.WithoutCancel(ctx), s.Row.BackupMoment
-	s.Row.SetDoubtful(m.Time.After(before)) // else what an earlier try may have made is this moment's
-	s.Row.BackupMoment, s.Row.BackupDay = m.Time, m.Date
-	if err := l.Store.Move(write, s, kvm.ScheduledBackup, nil); err != nil {
-		return false, "", err
-	}
-	// A slot is the status's, so it can only be taken now. Of two processes that have both seen it free one goes back: whoever waits
-	// for a slot here is in its customer's way.
-	taken, err := l.Store.TakeSlot(write, s, BackupSlot, vm.VM().Node, l.Settings.BackupsPerNode, 0)
-	if taken || err != nil {
-		return taken, "", err
-	}
-	s.Row.BackupMoment = before
-	if err := l.Store.Move(write, s, kvm.Ready, nil); err != nil {
-		return false, "", err
-	}
-	return false, fmt.Sprintf("one of the %d %s slots of %s, which others have in use", l.Settings.BackupsPerNode, BackupSlot, vm.VM().Node), nil
-}
-
-// PassOver notes that the moment m of s's schedule needs no backup: the day has one.
-func (l *Lifecycle) PassOver(ctx context.Context, s *kvm.Service, m kvm.Moment) error {
-	return l.passOver(ctx, s, m)
-}
-
-func (l *Lifecycle) passOver(ctx context.Context, s *kvm.Service, m kvm.Moment) error {
-	s.Row.BackupMoment, s.Row.BackupAfter = m.Time, time.Time{}
-	return l.Store.Save(ctx, s)
 }
 
 // CheckBackup says whether a backup of s could be made now: the package has room for one more and the storage is there.
@@ -156,27 +88,6 @@ func (l *Lifecycle) backupQuota(ctx context.Context, c Cluster, s *kvm.Service) 
 // backUp makes a backup that somebody has asked for.
 func (l *Lifecycle) backUp(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
 	return l.makeBackup(ctx, s, s.Row.BackupNote, l.backupQuota)
-}
-
-// backUpScheduled makes the backup of the schedule's moment, for which the oldest goes. Its day has its backup then; one that
-// failed is made again later.
-func (l *Lifecycle) backUpScheduled(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
-	if s.Package.Backups == 0 && s.Row.TaskUPID == "" && s.Row.BackupSent == "" {
-		return skip("skip — the package has no backups")
-	}
-	res, err := l.makeBackup(ctx, s, scheduledNote+s.Row.BackupDay, l.makeRoom)
-	switch {
-	case err == nil && res.Wait == "":
-		s.Row.BackupDate, s.Row.BackupAfter = s.Row.BackupDay, time.Time{}
-	case err != nil && kvm.Lasting(err):
-		s.Row.BackupAfter = l.Clock.Now().Add(backupRetry)
-	}
-	return res, err
-}
-
-// scheduledFailed moves the service back and tells the administrator.
-func (l *Lifecycle) scheduledFailed(ctx context.Context, s *kvm.Service, to kvm.Status, message string) error {
-	return l.Store.GiveUp(ctx, s, to, "scheduled backup", message, l.Clock.Now().In(l.Zone))
 }
 
 // makeBackup has Proxmox make one backup, and notes it in the journal. room makes sure that the package has room, when one of the
@@ -395,9 +306,6 @@ func (l *Lifecycle) noteForgotten(ctx context.Context, c Cluster, s *kvm.Service
 
 // madeAtOnce is how soon after its beginning the task of a backup that waits for nobody begins to write the archive.
 const madeAtOnce = time.Minute
-
-// scheduledNote begins the note of a scheduled backup; its day follows.
-const scheduledNote = "Scheduled backup "
 
 // archived is the backup whose volume has that name on the storage, as node sees it.
 func archived(ctx context.Context, c Cluster, node, storage, name string) (b kvm.Backup, found bool, err error) {
