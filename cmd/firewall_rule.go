@@ -106,6 +106,8 @@ func newFirewallRemoveCmd(a *app) *cobra.Command {
 	c := &cobra.Command{
 		Use: "remove SID POS", Short: "Remove a firewall rule",
 		Long: `Remove the firewall rule at position POS of firewall show. With --as-client an administrator's is not removed.
+The rules after it move up: look with firewall show before the same is given again, or give the digest of its JSON
+with --digest, which refuses when the rules have changed.
 
 ` + firewallExits,
 		Example: "  puqkvm firewall rule remove 5546 3", Args: exactly("SID", "POS"),
