@@ -59,7 +59,7 @@ changes of it there is put right again. A VM has at most %d such rules.
 		if err != nil {
 			return err
 		}
-		return runFirewallRule(c.Context(), a, id, digest, position, rule.String()+" is at position "+strconv.Itoa(position),
+		return runFirewallRule(c.Context(), a, id, digest, position, fmt.Sprintf("is at position %d", position),
 			func(l *lifecycle.Lifecycle, ask lifecycle.RuleAsk) *pipeline.Pipeline {
 				return l.AddRule(rule, at, ask)
 			})
@@ -94,7 +94,7 @@ not moved.
 		if err != nil {
 			return err
 		}
-		return runFirewallRule(c.Context(), a, id, digest, to, fmt.Sprintf("the firewall rule at position %d is at %d", from, to),
+		return runFirewallRule(c.Context(), a, id, digest, to, fmt.Sprintf("is at position %d, and was at %d", to, from),
 			func(l *lifecycle.Lifecycle, ask lifecycle.RuleAsk) *pipeline.Pipeline {
 				return l.MoveRule(from, to, ask)
 			})
@@ -126,7 +126,7 @@ with --digest, which refuses when the rules have changed.
 		if err != nil {
 			return err
 		}
-		return runFirewallRule(c.Context(), a, id, digest, pos, fmt.Sprintf("the firewall rule at position %d is removed", pos),
+		return runFirewallRule(c.Context(), a, id, digest, pos, fmt.Sprintf("is removed, and was at position %d", pos),
 			func(l *lifecycle.Lifecycle, ask lifecycle.RuleAsk) *pipeline.Pipeline { return l.RemoveRule(pos, ask) })
 	}
 	return a.forClients(c)
@@ -141,13 +141,15 @@ func parsePosition(text string) (int, error) {
 	return int(n), nil
 }
 
-// runFirewallRule walks a table of one row, and says what became of the rule.
+// runFirewallRule walks a table of one row, and says which rule it was and what became of it.
 func runFirewallRule(ctx context.Context, a *app, id int64, seen *string, position int, became string, table func(*lifecycle.Lifecycle, lifecycle.RuleAsk) *pipeline.Pipeline) error {
-	ask := lifecycle.RuleAsk{Seen: seen, Client: a.asClient}
+	var rule kvm.Rule
+	ask := lifecycle.RuleAsk{Seen: seen, Client: a.asClient, Rule: &rule}
 	err := a.atOnce(ctx, id, kvm.VerbFirewall, "firewall", func(l *lifecycle.Lifecycle) *pipeline.Pipeline { return table(l, ask) })
 	if err != nil {
 		return err
 	}
-	a.show(map[string]any{"service": id, "position": position}, func() { fmt.Fprintf(a.Stdout, "service %d: %s\n", id, became) })
+	text := oneLine(rule.String()) // an administrator's may have anything in it
+	a.show(map[string]any{"service": id, "position": position, "rule": text}, func() { fmt.Fprintf(a.Stdout, "service %d: %s %s\n", id, text, became) })
 	return nil
 }

@@ -175,6 +175,15 @@ type RuleAsk struct {
 	Seen *string
 	// Client: a client asks, whose hands are kept from the rules of others.
 	Client bool
+	// Rule is told which rule it is that is added, moved or removed: a position alone says little, least of all when a command
+	// is given again. nil = nobody wants to know.
+	Rule *kvm.Rule
+}
+
+func (a RuleAsk) tell(r kvm.Rule) {
+	if a.Rule != nil {
+		*a.Rule = r
+	}
 }
 
 // AddRule is a table of one row that begins and ends at ready: the client's rule r is at position, nil = the first.
@@ -191,7 +200,9 @@ func (l *Lifecycle) AddRule(r kvm.Rule, position *int, ask RuleAsk) *pipeline.Pi
 			return nil, kvm.WithHint(kvm.Errorf(kvm.ErrRefused, "service %d has %d rules; more it cannot have", s.ID, kvm.MaxRules), "puqkvm firewall rule remove %d POS", s.ID)
 		case to < 0 || to > len(list):
 			return nil, kvm.WithHint(kvm.Errorf(kvm.ErrInvalid, "a new rule of service %d cannot be at position %d: 0 to %d", s.ID, to, len(list)), "puqkvm firewall show %d", s.ID)
-		case to == 0:
+		}
+		ask.tell(r)
+		if to == 0 {
 			return []ruleStep{{kind: addRule, rule: r}}, nil
 		}
 		return []ruleStep{{kind: addRule, rule: r}, {kind: moveRule, from: 0, to: to}}, nil
@@ -207,7 +218,9 @@ func (l *Lifecycle) MoveRule(from, to int, ask RuleAsk) *pipeline.Pipeline {
 			return nil, err
 		case to < 0 || to >= len(list):
 			return nil, kvm.WithHint(kvm.Errorf(kvm.ErrInvalid, "a rule of service %d cannot be at position %d: 0 to %d", s.ID, to, len(list)-1), "puqkvm firewall show %d", s.ID)
-		case from == to:
+		}
+		ask.tell(list[from])
+		if from == to {
 			return nil, nil
 		}
 		return []ruleStep{{kind: moveRule, from: from, to: to}}, nil
@@ -220,6 +233,7 @@ func (l *Lifecycle) RemoveRule(pos int, ask RuleAsk) *pipeline.Pipeline {
 		if err := mayTouch(s, list, pos, ask.Client); err != nil {
 			return nil, err
 		}
+		ask.tell(list[pos])
 		return []ruleStep{{kind: removeRule, from: pos}}, nil
 	})
 }
