@@ -110,13 +110,13 @@ queued; cron does it, one at a time on a node. Until it is done nothing else can
 			if err != nil {
 				return err
 			}
-			if w.Note, err = lifecycle.BackupNote(w.Note); err != nil {
+			if w.Note, err = kvm.PlainLine("note", w.Note, kvm.MaxNote); err != nil {
 				return err
 			}
 			return runChecked(c.Context(), a, id, w, v, wait, (*lifecycle.Lifecycle).CheckBackup)
 		},
 	}
-	c.Flags().StringVar(&w.Note, "note", "", "what it is for, one line")
+	c.Flags().StringVar(&w.Note, "note", "", fmt.Sprintf("what it is for, one line of at most %d characters", kvm.MaxNote))
 	c.Flags().BoolVar(&wait, "wait", false, "see it through: walk the service until it is done or stops")
 	return a.forClients(c)
 }

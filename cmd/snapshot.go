@@ -111,7 +111,7 @@ func newSnapshotCreateCmd(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			text, err := lifecycle.SnapshotDescription(description)
+			text, err := kvm.PlainLine("description", description, kvm.MaxNote)
 			if err != nil {
 				return err
 			}
@@ -119,7 +119,7 @@ func newSnapshotCreateCmd(a *app) *cobra.Command {
 			return runSnapshot(c.Context(), a, id, name, "is taken", func(l *lifecycle.Lifecycle) *pipeline.Pipeline { return l.TakeSnapshot(name, text) })
 		},
 	}
-	c.Flags().StringVar(&description, "description", "", "what it is for, one line")
+	c.Flags().StringVar(&description, "description", "", fmt.Sprintf("what it is for, one line of at most %d characters", kvm.MaxNote))
 	return a.forClients(c)
 }
 

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 )
 
 // RuleText is a rule as a client types it, "" = not said.
@@ -81,7 +79,7 @@ func ParseRule(t RuleText) (Rule, error) {
 	if len(families) > 1 {
 		problems.addf("%s is %s and %s is %s: a rule is of one family", families[IPv4], IPv4, families[IPv6], IPv6)
 	}
-	if r.Comment, err = parseRuleComment(t.Comment); err != nil {
+	if r.Comment, err = PlainLine("comment", t.Comment, MaxRuleComment); err != nil {
 		problems.add(err)
 	}
 	if err := problems.err("firewall rule"); err != nil {
@@ -210,19 +208,4 @@ func ruleAddress(item string) (canonical string, addr netip.Addr, problem string
 		return a.String(), a, ""
 	}
 	return "", addr, quote(item) + " is no address like 192.0.2.10, CIDR like 192.0.2.0/24, or range like 192.0.2.10-192.0.2.20"
-}
-
-// parseRuleComment is text as Proxmox keeps it: one line, without what a terminal would act upon.
-func parseRuleComment(text string) (string, error) {
-	text = strings.TrimSpace(text)
-	odd := func(r rune) bool {
-		return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
-	}
-	switch {
-	case !utf8.ValidString(text) || strings.ContainsFunc(text, odd):
-		return "", Errorf(ErrInvalid, "comment %s: one line of text, without control characters", quote(text))
-	case utf8.RuneCountInString(text) > MaxRuleComment:
-		return "", Errorf(ErrInvalid, "comment has %d characters; %d are the most", utf8.RuneCountInString(text), MaxRuleComment)
-	}
-	return text, nil
 }

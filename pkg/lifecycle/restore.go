@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/pipeline"
@@ -178,13 +177,4 @@ func unrestored(s *kvm.Service, err error) error {
 // verifyRestored sees the VM run, and puts the mail into the outbox together with the status.
 func (l *Lifecycle) verifyRestored(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
 	return l.verifyAndTell(ctx, s, "restored", s.Package.MailBackupRestored)
-}
-
-// BackupNote is text as Proxmox keeps it with a backup: one line, without what a terminal would act upon.
-func BackupNote(text string) (string, error) {
-	text = strings.TrimSpace(text)
-	if len([]rune(text)) > 200 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return "", kvm.Errorf(kvm.ErrInvalid, "a note is one line of at most 200 characters")
-	}
-	return text, nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/pipeline"
@@ -28,10 +27,7 @@ func (l *Lifecycle) TakeSnapshot(name, description string) *pipeline.Pipeline {
 		if err != nil {
 			return pipeline.Result{}, err
 		}
-		if vm, err = l.settled(ctx, c, s, vm); err != nil {
-			return pipeline.Result{}, err
-		}
-		list, err := c.Snapshots(ctx, vm)
+		vm, list, err := l.settledSnapshots(ctx, c, s, vm)
 		if err != nil {
 			return pipeline.Result{}, err
 		}
@@ -65,10 +61,7 @@ func (l *Lifecycle) RemoveSnapshot(name string) *pipeline.Pipeline {
 		if err != nil {
 			return pipeline.Result{}, err
 		}
-		if vm, err = l.settled(ctx, c, s, vm); err != nil {
-			return pipeline.Result{}, err
-		}
-		list, err := c.Snapshots(ctx, vm)
+		vm, list, err := l.settledSnapshots(ctx, c, s, vm)
 		if err != nil {
 			return pipeline.Result{}, err
 		}
@@ -96,10 +89,7 @@ func (l *Lifecycle) PruneSnapshots(ctx context.Context, s *kvm.Service) (removed
 	if err != nil || vm.VM().Lock != "" {
 		return nil, err
 	}
-	if vm, err = l.settled(ctx, c, s, vm); err != nil {
-		return nil, err
-	}
-	list, err := c.Snapshots(ctx, vm)
+	vm, list, err := l.settledSnapshots(ctx, c, s, vm)
 	if err != nil {
 		return nil, err
 	}
@@ -125,6 +115,16 @@ func (l *Lifecycle) PruneSnapshots(ctx context.Context, s *kvm.Service) (removed
 	return removed, nil
 }
 
+// settledSnapshots are the VM's, the oldest first, when no task of ours is at work on it.
+func (l *Lifecycle) settledSnapshots(ctx context.Context, c Cluster, s *kvm.Service, vm kvm.Owned) (kvm.Owned, []kvm.Snapshot, error) {
+	vm, err := l.settled(ctx, c, s, vm)
+	if err != nil {
+		return vm, nil, err
+	}
+	list, err := c.Snapshots(ctx, vm)
+	return vm, list, err
+}
+
 // removeSnapshot removes one of list.
 func (l *Lifecycle) removeSnapshot(ctx context.Context, c Cluster, s *kvm.Service, vm kvm.Owned, list []kvm.Snapshot, name string) error {
 	err := l.begin(ctx, s, taskSnapshot, func(ctx context.Context) (kvm.UPID, error) { return c.DeleteSnapshot(ctx, vm, name) })
@@ -140,13 +140,4 @@ func (l *Lifecycle) removeSnapshot(ctx context.Context, c Cluster, s *kvm.Servic
 
 func ours(list []kvm.Snapshot) []kvm.Snapshot {
 	return slices.DeleteFunc(slices.Clone(list), func(snap kvm.Snapshot) bool { return !snap.Ours() })
-}
-
-// SnapshotDescription is text as Proxmox keeps it: one line, without what a terminal would act upon.
-func SnapshotDescription(text string) (string, error) {
-	text = strings.TrimSpace(text)
-	if len([]rune(text)) > 200 || strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return "", kvm.Errorf(kvm.ErrInvalid, "a description is one line of at most 200 characters")
-	}
-	return text, nil
 }

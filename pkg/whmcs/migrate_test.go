@@ -100,6 +100,12 @@ func TestMigrateTakesOverPHPTables(t *testing.T) {
 	if got := db.Text("SELECT COUNT(*) FROM puq_proxmox_kvm_slots t JOIN puqProxmoxKVM_vm_info v ON v.service_id = t.service_id WHERE v.vm_status = t.vm_status"); got != "1" {
 		t.Errorf("join of our texts with the PHP module's: %s rows", got)
 	}
+	// What a client types need not be in the PHP module's character set.
+	note := "przed aktualizacją 🚀"
+	db.Exec("UPDATE puqProxmoxKVM_vm_info SET backup_note = ? WHERE service_id = 5546", note)
+	if got := db.Text("SELECT backup_note FROM puqProxmoxKVM_vm_info WHERE service_id = 5546"); got != note {
+		t.Errorf("a note came back as %q", got)
+	}
 	// An administrator who empties the pools gets no old ones back.
 	db.Exec("DELETE FROM puq_proxmox_kvm_ip_pools")
 	if again := mustMigrate(t, s); len(again) != 0 {

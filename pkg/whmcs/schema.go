@@ -105,7 +105,7 @@ func adoptedTables() []tableDef {
 			"vm_uuids text"+ascii+" NULL", "status_since datetime(6) NULL", "queued_at datetime(6) NULL",
 			"vm_cluster varchar(190) NOT NULL DEFAULT ''", "next_status varchar(64)"+ascii+" NOT NULL DEFAULT ''", "template int NOT NULL DEFAULT 0",
 			"own_snapshots int NOT NULL DEFAULT 0", "backup_date varchar(10)"+ascii+" NOT NULL DEFAULT ''", "backup_moment datetime(6) NULL", "backup_day varchar(10)"+ascii+" NOT NULL DEFAULT ''",
-			"backup_after datetime(6) NULL", "backup_sent varchar(255)"+ascii+" NOT NULL DEFAULT ''", "backup_note varchar(255) NOT NULL DEFAULT ''",
+			"backup_after datetime(6) NULL", "backup_sent varchar(255)"+ascii+" NOT NULL DEFAULT ''", "backup_note varchar(255)"+exact+" NOT NULL DEFAULT ''",
 			"restore_from varchar(255)"+exact+" NOT NULL DEFAULT ''", "restore_failed tinyint NOT NULL DEFAULT 0", "firewall mediumtext"+exact+" NULL", "iso_boot varchar(255)"+ascii+" NOT NULL DEFAULT ''",
 			"clone_sent tinyint NOT NULL DEFAULT 0", "migrate_target varchar(64) NOT NULL DEFAULT ''", "disk_slot varchar(16) NOT NULL DEFAULT ''",
 			"password_set tinyint NOT NULL DEFAULT 0", "suspended tinyint NOT NULL DEFAULT 0",
