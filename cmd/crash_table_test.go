@@ -65,7 +65,9 @@ func everyDeployRow(w *world) {
 	w.t.Helper()
 	w.everyRow()
 	w.withNames(0)
-	w.sim.SetStorageSize("local-lvm", 1<<50) // some hundred VMs follow one another there, and some are whole copies
+	for _, storage := range []string{"local-lvm", "shared"} { // some hundred VMs follow one another there, each with whole copies and backups
+		w.sim.SetStorageSize(storage, 1<<50)
+	}
 	w.ok("product", "set", "1", "first_vmid=20000", "ipv4=2", "ipv6=1")
 	w.ok("ippool", "add", "--server", "1", "--gateway", "2001:db8::1/64", "--first", "2001:db8::10", "--last", "2001:db8::ffff")
 	const firewall = "/nodes/pve1/qemu/9000/firewall"

@@ -23,8 +23,7 @@ type Carried struct {
 }
 
 // Advance says what a VM has carried since the last reading, nil = there is none. keep = the last reading stays the one to
-// count from, since this one may be no younger: then nothing was
-// counted.
+// count from, since this one may be no younger: then nothing was counted.
 func Advance(last *kvm.Counters, now kvm.Counters) (c Carried, keep bool) {
 	start := now.At.Add(-now.Uptime)
 	whole := Carried{From: start, In: now.In, Out: now.Out}
