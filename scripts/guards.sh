@@ -178,7 +178,12 @@ guard "slots of a node" pkg/lifecycle/backup.go \
 	TestBackupsTakeTurns 'at once'
 guard "looked at before the stop" pkg/lifecycle/restore.go \
 	'return pipeline.Result{}, l.CheckRestore(ctx, s, s.Row.From)' 'return pipeline.Result{}, nil' \
-	TestRestoreOfWhatIsGone 'at error_restore'
+	TestRestoreOfWhatIsGone 'and 0 snapshots'
+guard "a restore may be at work" pkg/lifecycle/restore.go \
+	'if first {
+		s.Row.RestoreFailed = true' 'if first {
+		s.Row.RestoreFailed = false' \
+	pkg/lifecycle:TestRestoreRefusedOnTheWay 'after one that may be at work: at ready'
 guard "mark of a rule" pkg/pve/rule.go \
 	'"comment": kvm.MarkedComment(r.Comment)}' '"comment": r.Comment}' \
 	TestScripts/firewall 'firewall.txtar'

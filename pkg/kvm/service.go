@@ -68,7 +68,8 @@ type Row struct {
 	Noted         Status // what was asked for meanwhile and comes first, as it was read; "" = nothing. Nobody writes it from here
 	OwnSnapshots  int    // how many snapshots of ours the VM has, or is about to have
 	From          string // restore: the backup's volume; rollback: the snapshot's name; as it was asked for, nobody writes it from here
-	// RestoreFailed: the last restore has failed, and nothing has mended the VM since.
+	// RestoreFailed: a restore was sent to Proxmox, has not ended well as far as is known, and nothing has mended the VM since: its
+	// disks may not be whole.
 	RestoreFailed bool
 	BackupNote    string // what a backup that was asked for is for, as it was asked for
 	// BackupSent says that the present backup was, or may have been, requested from Proxmox: of which node, a blank, and the last

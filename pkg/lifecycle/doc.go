@@ -86,8 +86,10 @@
 // that failed for good is made again an hour later, until the next moment.
 //
 // A restore may be requested again: it begins anew and ends the same, and while one is at work the VM is locked. What can be seen to
-// fail is refused by the first row, which has changed nothing; what fails later ends at error_restore, for what the disks hold is not
-// known then. The row remembers that (RestoreFailed): a restore or reinstall that is refused at its first row goes back there.
+// fail is refused by the first row, which has changed nothing. From the first request on the row says that the disks may not be whole
+// (RestoreFailed): what fails then ends at error_restore, and a restore or reinstall that is refused at its first row goes back there.
+// What is refused before that (the archive has gone, a privilege is missing) leads to ready, and the VM is started as it was: the ways
+// out of error_restore cost what is on its disks.
 //
 // A rollback is refused where the VM has a disk that the snapshot does not know: Proxmox would leave that unused, and the rows after
 // it would make an empty one in its place.

@@ -13,7 +13,8 @@ import (
 const taskRestore = "restore"
 
 // Restore is the table that puts a backup in the place of the VM, makes it what its package says, and starts it. What can be seen
-// to fail is refused while the VM is whole; one that fails on the way ends at error_restore.
+// to fail is refused while the VM runs; what is refused later, before anything was restored, leaves the VM as it was, but for its
+// snapshots; one that fails on the way ends at error_restore.
 func (l *Lifecycle) Restore() *pipeline.Pipeline {
 	at := reapplied{kvm.RSRestored, kvm.RSCPURAM, kvm.RSSystemDiskSize, kvm.RSSystemDiskBandwidth, kvm.RSCreatedAdditionalDisk,
 		kvm.RSAdditionalDiskSize, kvm.RSAdditionalDiskLimits, kvm.RSNetwork, kvm.RSFirewall, kvm.RSCloudinit, kvm.RSStarting}
@@ -39,11 +40,13 @@ func (l *Lifecycle) checkToRestore(ctx context.Context, s *kvm.Service) (string,
 
 // restoreFailed goes where an administrator or the customer chooses what becomes of the VM, when it is not whole; else back.
 func (l *Lifecycle) restoreFailed(ctx context.Context, s *kvm.Service, to kvm.Status, message string) error {
-	if to == kvm.ErrorRestore {
-		s.Row.RestoreFailed = true
-		return l.Store.GiveUp(ctx, s, to, "restore", message, l.Clock.Now().In(l.Zone))
+	if to != kvm.ErrorRestore {
+		return l.backOut(ctx, s, to, message)
 	}
-	return l.backOut(ctx, s, to, message)
+	if !s.Row.RestoreFailed {
+		to = kvm.Ready
+	}
+	return l.Store.GiveUp(ctx, s, to, "restore", message, l.Clock.Now().In(l.Zone))
 }
 
 // backOut is the Fail of what is refused at its first row: the service goes back to where it was.
@@ -92,8 +95,25 @@ func (l *Lifecycle) checkBackup(ctx context.Context, s *kvm.Service) (pipeline.R
 }
 
 // restoreBackup puts the backup in the place of the stopped VM. A request whose answer was lost may be sent again: what it does
-// ends the same, and while it is at work the VM is locked.
+// ends the same, and while it is at work the VM is locked. As long as none was sent (RestoreFailed) the disks are whole: what is
+// refused for good then leaves the VM started as it was.
 func (l *Lifecycle) restoreBackup(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
+	res, err := l.restoreFrom(ctx, s)
+	switch {
+	case !kvm.Lasting(err), s.Row.RestoreFailed:
+		return res, err
+	case errors.Is(err, kvm.ErrForeign), errors.Is(err, kvm.ErrUnproved): // then nothing is known of the service's own
+		s.Row.RestoreFailed = true
+		return res, err
+	}
+	rests := ""
+	if started, err := l.startVM(ctx, s); err != nil || started.Wait != "" {
+		rests = fmt.Sprintf(", and that it does not run (puqkvm start %d)", s.ID)
+	}
+	return res, fmt.Errorf("nothing was restored, and VM %d is as it was, but for its snapshots%s: %w", s.Row.VMID, rests, err)
+}
+
+func (l *Lifecycle) restoreFrom(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
 	s.Seen = nil // the proof is made right before what destroys
 	c, vm, gone, err := l.find(ctx, s)
 	if err == nil && gone {
@@ -121,7 +141,7 @@ func (l *Lifecycle) restoreBackup(ctx context.Context, s *kvm.Service) (pipeline
 		if _, vm, err = l.look(ctx, s); err != nil {
 			return pipeline.Result{}, err
 		}
-		if err := l.begin(ctx, s, taskRestore, func(ctx context.Context) (kvm.UPID, error) { return c.Restore(ctx, vm, archive) }); err != nil {
+		if err := l.sendRestore(ctx, c, s, vm, archive); err != nil {
 			return pipeline.Result{}, err
 		}
 	}
@@ -140,6 +160,27 @@ func (l *Lifecycle) restoreBackup(ctx context.Context, s *kvm.Service) (pipeline
 	s.Row.UUID, s.Row.RestoreFailed, s.Row.OwnSnapshots, s.Row.ISOBoot = vm.VM().UUID, false, 0, ""
 	findAdditionalDisk(s, vm.VM())
 	return pipeline.Result{}, nil
+}
+
+// sendRestore requests the restore from Proxmox. That the disks may not be whole is stored before; it is taken back where the
+// request was refused, and none was ever sent.
+func (l *Lifecycle) sendRestore(ctx context.Context, c Cluster, s *kvm.Service, vm kvm.Owned, archive kvm.OwnedBackup) error {
+	first := !s.Row.RestoreFailed
+	if first {
+		s.Row.RestoreFailed = true
+		if err := l.Store.Save(ctx, s); err != nil {
+			return err
+		}
+	}
+	err := l.begin(ctx, s, taskRestore, func(ctx context.Context) (kvm.UPID, error) { return c.Restore(ctx, vm, archive) })
+	if err == nil || !first || s.Row.TaskUPID != "" || errors.Is(err, kvm.ErrUnknown) {
+		return err
+	}
+	s.Row.RestoreFailed = false
+	if saveErr := l.Store.Save(context.WithoutCancel(ctx), s); saveErr != nil {
+		return saveErr
+	}
+	return err
 }
 
 // runningRestore looks for the task that has locked the VM to be restored: ours is taken over, an administrator's is waited for. A
@@ -164,12 +205,14 @@ func (l *Lifecycle) runningRestore(ctx context.Context, c Cluster, s *kvm.Servic
 	case len(tasks) > 0:
 		return wait, nil
 	}
+	s.Row.RestoreFailed = true
 	return pipeline.Result{}, kvm.WithHint(kvm.Errorf(kvm.ErrPermanent, "VM %d: a restore has died and left the lock %q", s.Row.VMID, vm.Lock),
 		"on %s: qm unlock %d; then restore again, or reinstall", vm.Node, s.Row.VMID)
 }
 
 // unrestored is why a restore that had begun has failed, and the ways out.
 func unrestored(s *kvm.Service, err error) error {
+	s.Row.RestoreFailed = true
 	return kvm.WithHint(kvm.Errorf(kvm.ErrPermanent, "VM %d was not restored, and its disks are not whole: %w", s.Row.VMID, err),
 		"puqkvm backup restore %d VOLID --confirm RESTORE, or puqkvm reinstall %d --confirm REINSTALL", s.ID, s.ID)
 }

@@ -177,6 +177,67 @@ func TestRestoreWhoseAnswerIsLost(t *testing.T) {
 	}
 }
 
+// TestRestoreRefusedOnTheWay: what is refused when the VM is stopped already, but before anything was restored, leaves it running as
+// it was, and what it is cannot be lost by the ways out of error_restore. After a request whose answer nobody has seen, nothing is
+// known of the disks.
+func TestRestoreRefusedOnTheWay(t *testing.T) {
+	t.Parallel()
+	denied := pvesim.Fault{Method: "POST", Path: restorePath, Status: 403, Reason: "Permission check failed (/vms/100, VM.Allocate)"}
+	for name, c := range map[string]struct {
+		lost      bool // a request was sent before, and its answer was lost
+		suspended bool
+		gone      bool // the archive
+		noStart   bool
+		class     error
+		words     string
+	}{
+		"the archive has gone":               {gone: true, class: kvm.ErrNotFound},
+		"a privilege is missing":             {class: kvm.ErrDenied},
+		"of a suspended service":             {suspended: true, class: kvm.ErrDenied},
+		"and the VM does not start":          {noStart: true, class: kvm.ErrDenied, words: "does not run (puqkvm start"},
+		"after one that may be at work":      {lost: true, class: kvm.ErrDenied},
+		"after one, and the archive is gone": {lost: true, gone: true, class: kvm.ErrNotFound},
+	} {
+		w := newBackupWorld(t, pvesim.Instant())
+		id := w.ready()
+		volume := w.backedUp(id, "of then")
+		w.wish(id, kvm.Wish{Verb: kvm.VerbRestore, From: volume})
+		if out := w.walk(id, 3); !out.Complete || w.at(id) != kvm.RSSnapshotsRemoved || w.vm(id).Power != kvm.Stopped {
+			t.Fatalf("%s: at %s: %s", name, w.at(id), out.Message)
+		}
+		if c.lost {
+			w.sim.AddFault(pvesim.Fault{Method: "POST", Path: restorePath, Count: 1, ResetBefore: true})
+			if out := w.walk(id, 0); out.Complete || w.at(id) != kvm.RSSnapshotsRemoved {
+				t.Fatalf("%s: at %s: %s", name, w.at(id), out.Message)
+			}
+		}
+		if c.suspended {
+			w.set(id, "suspended = 1")
+		}
+		if c.gone {
+			w.sim.RemoveBackups(w.service(id).Row.VMID)
+		} else {
+			w.sim.AddFault(denied)
+		}
+		if c.noStart {
+			w.sim.AddFault(pvesim.Fault{Method: "POST", Path: "/nodes/{node}/qemu/{vmid}/status/start", Status: 500, Reason: "no space"})
+		}
+		out := w.walk(id, 0)
+		row, vm := w.service(id).Row, w.vm(id)
+		at, power := kvm.Ready, kvm.Running
+		if c.suspended || c.noStart || c.lost {
+			power = kvm.Stopped
+		}
+		if c.lost {
+			at = kvm.ErrorRestore
+		}
+		if !errors.Is(out.Err, c.class) || !strings.Contains(out.Message, c.words) || row.Status != at || row.RestoreFailed != c.lost || vm.Power != power || vm.Disks["scsi0"].Contents != "of now" ||
+			strings.Contains(out.Message, "nothing was restored") == c.lost || w.failures(id, "restore") != "1" {
+			t.Errorf("%s: at %s, failed %t, the VM is %s with %q, %s entries: %v (%s)", name, row.Status, row.RestoreFailed, vm.Power, vm.Disks["scsi0"].Contents, w.failures(id, "restore"), out.Err, kvm.Hint(out.Err))
+		}
+	}
+}
+
 // TestRestoreThatDied: what a restore that nobody follows has left is told from one at work, and an administrator is told how to
 // go on; one whose task says that it has failed says so. Either way the VM is not started, and a restore or a reinstallation mends
 // it.
