@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -17,7 +18,8 @@ const noZone = "skip — no zone"
 // Named is what became of a service's records.
 type Named struct {
 	Results []dns.Result
-	Problem error // why nothing was tried, nil = it was
+	// Problem is what of the database keeps it from being known what was tried, nil = it is known.
+	Problem error
 }
 
 // Failed is how many operations failed.
@@ -33,8 +35,6 @@ func (n Named) Failed() (count int) {
 // note is what stands in brackets behind the row's title.
 func (n Named) note() string {
 	switch failed := n.Failed(); {
-	case n.Problem != nil:
-		return "not done: " + n.Problem.Error()
 	case failed > 0:
 		return fmt.Sprintf("%d of %d failed", failed, len(n.Results))
 	case len(n.Results) == 0:
@@ -45,12 +45,13 @@ func (n Named) note() string {
 	return ""
 }
 
-// configureDNS makes the records of s what they shall be. It never fails the run: what went wrong is told.
+// configureDNS makes the records of s what they shall be. What a DNS server does never fails the run: what went wrong is told, and
+// noted for who mends it. Where the database cannot note it the row is repeated, for nobody would know of the records otherwise.
 func (l *Lifecycle) configureDNS(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
 	return named(ctx, l.SetNames(ctx, s))
 }
 
-// deleteDNS removes all records of s. It never fails the run either.
+// deleteDNS removes all records of s; what fails is as with configureDNS.
 func (l *Lifecycle) deleteDNS(ctx context.Context, s *kvm.Service) (pipeline.Result, error) {
 	tell(ctx, "deleting DNS records")
 	return named(ctx, l.removeNames(ctx, s))
@@ -69,22 +70,23 @@ func (l *Lifecycle) renewDNS(ctx context.Context, s *kvm.Service) (pipeline.Resu
 
 // named is a row's result. A run that was told to stop does not pass the row: the next one repeats it.
 func named(ctx context.Context, n Named) (pipeline.Result, error) {
-	if err := ctx.Err(); err != nil {
+	if err := cmp.Or(ctx.Err(), n.Problem); err != nil {
 		return pipeline.Result{}, err
 	}
 	return pipeline.Result{Note: n.note()}, nil
 }
 
 // SetNames makes the records of s what its name and addresses ask for, and removes what was written for it before and is not
-// wanted any more. Of a service that ends, or whose name is not known, only what was to go is removed.
+// wanted any more. Of a service that has ended all is removed; of one that ends, or whose name is not known, what was to go.
 func (l *Lifecycle) SetNames(ctx context.Context, s *kvm.Service) Named {
 	return l.inDNS(ctx, s, func(known []kvm.DNSRecord) (set, gone []dns.Record) {
 		fqdn := FQDN(s)
 		phase := s.Row.Status.Phase()
 		ending := slices.Contains([]kvm.Phase{kvm.PhaseNone, kvm.PhaseTerminate, kvm.PhaseRedeploy, kvm.PhaseErrorTerminate, kvm.PhaseRemove}, phase)
 		if fqdn == "" || ending || ended(s) != "" {
+			over := phase == kvm.PhaseNone || phase == kvm.PhaseRemove
 			for _, r := range known {
-				if r.State == kvm.DNSGone {
+				if over || r.State == kvm.DNSGone {
 					gone = append(gone, asRecord(r))
 				}
 			}
