@@ -180,9 +180,16 @@ func (w *crashWorld) commands(id int64) []work {
 // again gives an order again, as one does who saw it fail. What is in hand already may be refused.
 func (w *crashWorld) again(id int64, args []string) (wrong []string) {
 	w.t.Helper()
-	// The claim of the one that was disturbed has run out by now: else the order would be refused, and tell nothing.
-	w.db.Exec("UPDATE puqProxmoxKVM_vm_info SET claim_until = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE service_id = ? AND claim_owner IS NOT NULL", id)
-	out, errs, code := w.run(args...)
+	var out, errs string
+	var code int
+	for range 5 {
+		// The claim of the one that was disturbed has run out by now: else the order would be refused, and tell nothing. The database
+		// may take its last statement only after that.
+		w.db.Exec("UPDATE puqProxmoxKVM_vm_info SET claim_until = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE service_id = ? AND claim_owner IS NOT NULL", id)
+		if out, errs, code = w.run(args...); code != exitQueued || w.status(id) != kvm.Ready {
+			break
+		}
+	}
 	if code == exitDone || code == exitQueued || code == exitRefused && (w.status(id) != kvm.Ready || w.p.repeats) {
 		return nil
 	}

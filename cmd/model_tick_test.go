@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -162,8 +163,12 @@ func (m *model) tick(d *disturbance) string {
 	if code != exitDone && !hurt {
 		m.wrong("G6", "the tick ends with exit %d\n%s%s", code, out, errs)
 	}
-	if left := m.bury(); d == nil && len(left) > 0 {
+	left := m.bury()
+	if d == nil && len(left) > 0 {
 		m.wrong("claim", "the tick is over, and the claims of services %v are not let go", left)
+	}
+	for _, id := range left {
+		m.touched[id] = true // it was in another's hand, perhaps in that of the tick before, whose last statement came late
 	}
 	for _, f := range m.faults {
 		if f.ticks--; f.ticks <= 0 {
@@ -273,11 +278,15 @@ func (m *model) disturb(d *disturbance) (out, errs string, code int, hurt, reach
 
 // bury makes the claims that a dead tick has left look as what they would be if it had been a process of its own, and
 // says whose they were.
-func (m *model) bury() (left []string) {
+func (m *model) bury() (left []int64) {
 	m.t.Helper()
 	for _, row := range m.rows("SELECT service_id, claim_owner FROM puqProxmoxKVM_vm_info WHERE claim_owner IS NOT NULL") {
 		if f := strings.Split(row[1], "/"); len(f) == 6 && f[4] != "1" {
-			left = append(left, row[0])
+			id, err := strconv.ParseInt(row[0], 10, 64)
+			if err != nil {
+				m.t.Fatal(err)
+			}
+			left = append(left, id)
 			f[4] = "1" // no process of this pid began then
 			m.db.Exec("UPDATE puqProxmoxKVM_vm_info SET claim_owner = ? WHERE service_id = ?", strings.Join(f, "/"), row[0])
 		}

@@ -70,7 +70,7 @@ type model struct {
 	down     map[string]bool
 	noQuorum bool
 	held     bool            // a tick is, at one of its calls
-	touched  map[int64]bool  // in this step
+	touched  map[int64]bool  // in this step, or in the hand of one that died
 	secrets  map[string]bool // all passwords that guests ever had
 	orders   []string        // the statuses of each pipeline, in order, joined by blanks
 	story    []string
