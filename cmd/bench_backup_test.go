@@ -18,7 +18,7 @@ import (
 // What is aimed at when backups are made by schedule, and old snapshots removed.
 const (
 	aimBackupRequests   = 10 // to Proxmox for one, besides polls, with a package that is full; backup_calls_test.go lists them
-	aimBackupStatements = 18 // for one
+	aimBackupStatements = 20 // for one: 18, and 2 more where the oldest goes
 	aimOneTask          = 11 // statements of a tick of one task that has nothing to do
 	aimReadSeconds      = 1  // to read all schedules
 )
