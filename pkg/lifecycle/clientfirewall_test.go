@@ -6,9 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/puqkvm/puqkvm/pkg/event"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/lifecycle"
 	"github.com/puqkvm/puqkvm/pkg/pipeline"
@@ -20,43 +18,6 @@ const (
 	rulePath    = "/nodes/{node}/qemu/{vmid}/firewall/rules/{pos}"
 	optionsPath = "/nodes/{node}/qemu/{vmid}/firewall/options"
 )
-
-// atOnce walks a table that begins and ends where the service is, as a command does.
-func (p *process) atOnce(id int64, table *pipeline.Pipeline) outcome {
-	return p.walk(id, func(*kvm.Service) *pipeline.Pipeline { return table })
-}
-
-// tick walks the service as cron does.
-func (p *process) tick(id int64) outcome {
-	return p.walk(id, func(s *kvm.Service) *pipeline.Pipeline {
-		all := p.life.Pipelines()
-		i := slices.IndexFunc(all, func(t *pipeline.Pipeline) bool { return slices.Contains(t.Statuses(), s.Row.Status) })
-		if i < 0 {
-			p.w.t.Fatalf("service %d is at %s, where cron does nothing", id, s.Row.Status)
-		}
-		return all[i]
-	})
-}
-
-func (p *process) walk(id int64, table func(*kvm.Service) *pipeline.Pipeline) outcome {
-	w := p.w
-	w.t.Helper()
-	w.clock.Advance(61 * time.Second)
-	if won, err := w.store.Claim(w.t.Context(), id, p.owner, ""); err != nil || !won {
-		w.t.Fatalf("service %d: claim %t, %v", id, won, err)
-	}
-	s := w.service(id)
-	var out outcome
-	out.Outcome = p.engine.Run(w.t.Context(), table(s), s, event.SinkFunc(func(e event.Event) { out.see(w, e) }))
-	if p.fuse.blown() {
-		w.db.Exec("UPDATE puqProxmoxKVM_vm_info SET claim_until = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE service_id = ?", id)
-		return out
-	}
-	if err := w.store.Release(w.t.Context(), id, p.owner, out.Message); err != nil {
-		w.t.Fatal(err)
-	}
-	return out
-}
 
 func (w *world) rule(comment string) kvm.Rule {
 	w.t.Helper()
@@ -75,7 +36,7 @@ func (w *world) add(id int64, comment string, position int) outcome {
 	if position < 0 {
 		at = nil
 	}
-	return p.atOnce(id, p.life.AddRule(w.rule(comment), at, lifecycle.RuleAsk{}))
+	return p.now(id, p.life.AddRule(w.rule(comment), at, lifecycle.RuleAsk{}))
 }
 
 // added are rules of the client's, in this order.
@@ -123,7 +84,7 @@ func (w *world) policies(id int64, in, out string) {
 	w.t.Helper()
 	p := w.start(nil)
 	var now kvm.Firewall
-	if o := p.atOnce(id, p.life.SetPolicies(&in, &out, nil, &now)); !o.Complete {
+	if o := p.now(id, p.life.SetPolicies(&in, &out, nil, &now)); !o.Complete {
 		w.t.Fatalf("%+v", o.Outcome)
 	}
 }
@@ -314,7 +275,7 @@ func TestRuleVerbKilled(t *testing.T) {
 			}
 			f := &fuse{at: at}
 			p := w.start(f)
-			out := p.atOnce(id, c.table(p.life))
+			out := p.now(id, c.table(p.life))
 			if at == 0 {
 				calls = len(f.calls)
 				if !out.Complete || w.stored(id) != c.after || !own(w.comments(id), c.after, "X") {
@@ -379,7 +340,7 @@ func TestRuleVerbs(t *testing.T) {
 	} {
 		before := w.picture()
 		w.writes()
-		out := p.atOnce(id, c.table)
+		out := p.now(id, c.table)
 		if !errors.Is(out.Err, c.want) || !strings.Contains(out.Message, c.says) || len(w.writes()) > 0 || w.picture() != before || w.stored(id) != "a b" {
 			t.Errorf("%s: %+v", c.name, out.Outcome)
 		}
@@ -389,7 +350,7 @@ func TestRuleVerbs(t *testing.T) {
 	}
 	order := func(what string, table *pipeline.Pipeline, want string) {
 		t.Helper()
-		if out := p.atOnce(id, table); !out.Complete || w.comments(id) != want || !own(want, w.stored(id), "X") {
+		if out := p.now(id, table); !out.Complete || w.comments(id) != want || !own(want, w.stored(id), "X") {
 			t.Errorf("%s: %+v: %s, stored %s", what, out.Outcome, w.comments(id), w.stored(id))
 		}
 	}
@@ -413,7 +374,7 @@ func TestRuleVerbs(t *testing.T) {
 	w.product("dhcp_ipv4=on")
 	for name, table := range map[string]*pipeline.Pipeline{"add": p.life.AddRule(w.rule("n"), nil, lifecycle.RuleAsk{}), "remove": p.life.RemoveRule(0, lifecycle.RuleAsk{}),
 		"policy": p.life.SetPolicies(&[]string{"DROP"}[0], nil, nil, &kvm.Firewall{})} {
-		if out := p.atOnce(id, table); !errors.Is(out.Err, kvm.ErrRefused) || !strings.Contains(out.Message, "by DHCP") {
+		if out := p.now(id, table); !errors.Is(out.Err, kvm.ErrRefused) || !strings.Contains(out.Message, "by DHCP") {
 			t.Errorf("%s with DHCP: %+v", name, out.Outcome)
 		}
 	}
@@ -452,7 +413,7 @@ func TestRuleVerbsOvertaken(t *testing.T) {
 	} {
 		name := fmt.Sprintf("X%d", i)
 		happened := w.once(c.method, c.path, pvesim.Arrived, func() { w.foreign(id, name) })
-		out := p.atOnce(id, c.table)
+		out := p.now(id, c.table)
 		if w.sim.SetHook(nil); !happened() || out.Complete != c.complete || !c.complete && (!errors.Is(out.Err, kvm.ErrChanged) || !errors.Is(out.Err, kvm.ErrRefused)) {
 			t.Errorf("%s: %t, %+v", name, happened(), out.Outcome)
 		}
@@ -467,7 +428,7 @@ func TestRuleVerbsOvertaken(t *testing.T) {
 		w.sim.SetHook(nil)
 		w.call("PUT", fmt.Sprintf("/nodes/%s/qemu/%d/firewall/options", vm.Node, vm.VMID), "radv", "1")
 	})
-	if out := p.atOnce(id, p.life.SetPolicies(&drop, nil, nil, &now)); !happened() || !out.Complete || now.PolicyIn != "DROP" || now.PolicyOut != "ACCEPT" || !now.RADV {
+	if out := p.now(id, p.life.SetPolicies(&drop, nil, nil, &now)); !happened() || !out.Complete || now.PolicyIn != "DROP" || now.PolicyOut != "ACCEPT" || !now.RADV {
 		t.Errorf("%+v, %+v", out.Outcome, now)
 	}
 	if f := w.sim.Firewall(vm.VMID); f.Options["policy_in"] != "DROP" || f.Options["radv"] != "1" {
@@ -502,7 +463,7 @@ func TestRuleVerbsRefused(t *testing.T) {
 		}
 		armed.Remove()
 		p := w.start(nil)
-		p.atOnce(id, p.life.MoveRule(0, 0, lifecycle.RuleAsk{}))
+		p.now(id, p.life.MoveRule(0, 0, lifecycle.RuleAsk{}))
 		if got := w.comments(id); got != c.after {
 			t.Errorf("%s: %s", c.name, got)
 		}
@@ -513,18 +474,18 @@ func TestRuleVerbsRefused(t *testing.T) {
 	}
 	armed := w.sim.AddFault(pvesim.Fault{Method: "PUT", Path: optionsPath, Status: 596, Count: 1})
 	p, drop, reject := w.start(nil), "DROP", "REJECT"
-	if out := p.atOnce(id, p.life.SetPolicies(&drop, nil, nil, &kvm.Firewall{})); !errors.Is(out.Err, kvm.ErrUnknown) || w.service(id).Firewall.PolicyIn != "DROP" {
+	if out := p.now(id, p.life.SetPolicies(&drop, nil, nil, &kvm.Firewall{})); !errors.Is(out.Err, kvm.ErrUnknown) || w.service(id).Firewall.PolicyIn != "DROP" {
 		t.Errorf("a policy: %+v", out.Outcome)
 	}
 	armed.Remove()
-	if out := p.atOnce(id, p.life.SetPolicies(nil, &reject, nil, &kvm.Firewall{})); !out.Complete {
+	if out := p.now(id, p.life.SetPolicies(nil, &reject, nil, &kvm.Firewall{})); !out.Complete {
 		t.Errorf("the other policy: %+v", out.Outcome)
 	}
 	if f := w.sim.Firewall(w.service(id).Row.VMID); f.Options["policy_in"] != "DROP" || f.Options["policy_out"] != "REJECT" {
 		t.Errorf("policies: %v", f.Options)
 	}
 	armed = w.sim.AddFault(pvesim.Fault{Method: "PUT", Path: optionsPath, Status: 403, Count: 1})
-	if out := p.atOnce(id, p.life.SetPolicies(&reject, nil, nil, &kvm.Firewall{})); !errors.Is(out.Err, kvm.ErrDenied) || w.service(id).Firewall.PolicyIn != "DROP" {
+	if out := p.now(id, p.life.SetPolicies(&reject, nil, nil, &kvm.Firewall{})); !errors.Is(out.Err, kvm.ErrDenied) || w.service(id).Firewall.PolicyIn != "DROP" {
 		t.Errorf("a policy without the privilege: %+v, stored %s", out.Outcome, w.service(id).Firewall.PolicyIn)
 	}
 	armed.Remove()

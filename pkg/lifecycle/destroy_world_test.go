@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/puqkvm/puqkvm/pkg/event"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/pipeline"
 	"github.com/puqkvm/puqkvm/pkg/pve/pvesim"
@@ -61,34 +60,20 @@ func (w *world) walk(id int64, rows int) outcome {
 	w.t.Helper()
 	p := w.start(nil)
 	w.clock.Advance(61 * time.Second)
-	ctx := w.t.Context()
-	if won, err := w.store.Claim(ctx, id, p.owner, ""); err != nil || !won {
-		w.t.Fatalf("service %d: claim %t, %v", id, won, err)
-	}
-	s := w.service(id)
-	if err := w.store.TakeNote(ctx, s); err != nil {
-		w.t.Fatal(err)
-	}
-	i := slices.IndexFunc(p.life.Pipelines(), func(t *pipeline.Pipeline) bool { return slices.Contains(t.Statuses(), s.Row.Status) })
-	if i < 0 {
-		w.t.Fatalf("service %d is at %s, where cron does nothing", id, s.Row.Status)
-	}
-	table := p.life.Pipelines()[i]
-	if first := slices.IndexFunc(table.Steps, func(st pipeline.Step) bool { return st.From == s.Row.Status }); rows > 0 {
-		last := min(first+rows, len(table.Steps))
-		for last < len(table.Steps) && table.Steps[last].From == table.Steps[last-1].From { // rows of one status go together
-			last++
+	return p.held(id, func(s *kvm.Service) *pipeline.Pipeline {
+		if err := w.store.TakeNote(w.t.Context(), s); err != nil {
+			w.t.Fatal(err)
 		}
-		table.Steps = table.Steps[:last]
-	}
-	var out outcome
-	out.Outcome = p.engine.Run(ctx, table, s, event.SinkFunc(func(e event.Event) {
-		out.see(w, e)
-	}))
-	if err := w.store.Release(ctx, id, p.owner, out.Message); err != nil {
-		w.t.Fatal(err)
-	}
-	return out
+		table := p.table(s)
+		if first := slices.IndexFunc(table.Steps, func(st pipeline.Step) bool { return st.From == s.Row.Status }); rows > 0 {
+			last := min(first+rows, len(table.Steps))
+			for last < len(table.Steps) && table.Steps[last].From == table.Steps[last-1].From { // rows of one status go together
+				last++
+			}
+			table.Steps = table.Steps[:last]
+		}
+		return table
+	})
 }
 
 // finish walks the service to end, in at most three ticks.

@@ -8,35 +8,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/puqkvm/puqkvm/pkg/event"
 	"github.com/puqkvm/puqkvm/pkg/kvm"
 	"github.com/puqkvm/puqkvm/pkg/lifecycle"
-	"github.com/puqkvm/puqkvm/pkg/pipeline"
 	"github.com/puqkvm/puqkvm/pkg/pve/pvesim"
 )
-
-// now walks a table that begins and ends at ready, as a command does.
-func (p *process) now(id int64, table *pipeline.Pipeline) outcome {
-	w := p.w
-	w.t.Helper()
-	ctx := w.t.Context()
-	won, err := w.store.Claim(ctx, id, p.owner, "")
-	if err != nil || !won {
-		w.t.Fatalf("service %d: claim %t, %v", id, won, err)
-	}
-	s, err := w.store.Service(ctx, id)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	var out outcome
-	out.Outcome = p.engine.Run(ctx, table, s, event.SinkFunc(func(e event.Event) { out.see(w, e) }))
-	if p.fuse.blown() {
-		w.db.Exec("UPDATE puqProxmoxKVM_vm_info SET claim_until = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE service_id = ?", id)
-	} else if err := w.store.Release(ctx, id, p.owner, out.Message); err != nil {
-		w.t.Fatal(err)
-	}
-	return out
-}
 
 func (w *world) mount(id int64, name string) (lifecycle.MountedISO, outcome) {
 	w.t.Helper()
