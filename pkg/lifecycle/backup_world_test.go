@@ -1,6 +1,7 @@
 package lifecycle_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -161,4 +162,24 @@ func (w *world) agree(what string, id int64, others ...string) {
 func (w *world) failures(id int64, what string) string {
 	w.t.Helper()
 	return w.db.Text("SELECT COUNT(*) FROM tblactivitylog WHERE description LIKE ?", fmt.Sprintf("VM of service #%d: %s FAILED%%", id, what))
+}
+
+// overStrangers walks rows rows of what wish asks for; then the VMID is given to somebody else of each kind. The row after them must
+// leave that VM alone, keep what the service holds, and lead to at.
+func overStrangers(t *testing.T, rows int, at kvm.Status, wish func(w *world, id int64) kvm.Wish) {
+	t.Helper()
+	for _, by := range strangers {
+		w := newBackupWorld(t, pvesim.Instant())
+		id := w.ready()
+		own, vmid := w.vm(id), w.service(id).Row.VMID
+		w.wish(id, wish(w, id))
+		w.walk(id, rows)
+		w.recycle(vmid, own, by)
+		before := w.theirs(vmid)
+		if out := w.walk(id, 0); !errors.Is(out.Err, kvm.ErrForeign) || w.at(id) != at {
+			t.Errorf("%s: at %s: %v", by.name, w.at(id), out.Err)
+		}
+		w.untouched(by.name, vmid, before)
+		w.kept(by.name, id)
+	}
 }

@@ -150,9 +150,11 @@
 //
 // What is written into DNS for a service is noted in a journal before it is, and taken out of it when every zone has said
 // that it is gone. So a record that a provider which was down has kept is removed by whatever comes next: the next row, dns
-// sync, also after the service has ended. No row of DNS fails: each operation is a line, and the title counts what failed.
-// While a provider is waited for, the worker is lent to others.
+// sync, also after the service has ended. No row fails for what a provider does: each operation is a line, and the title counts
+// what failed. A row whose note the database cannot take is repeated, for nobody would know of the record otherwise. While a
+// provider is waited for, the worker is lent to others.
 //
 // Of a service that ends, or that WHMCS has ended, or whose domain is no host name, nothing is written and nothing is
-// removed but what was to go already. A record that another service has in the journal by now is not removed for this one.
+// removed but what was to go already; of one that has ended all is. A record that another service has in the journal by now is
+// not removed for this one.
 package lifecycle

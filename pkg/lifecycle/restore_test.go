@@ -344,22 +344,9 @@ func TestRestoreOfAnAdministrator(t *testing.T) {
 // somebody starts it. A stranger's VM is not touched, and what runs is stopped first.
 func TestRestoreOverAStranger(t *testing.T) {
 	t.Parallel()
-	for _, by := range strangers {
-		w := newBackupWorld(t, pvesim.Instant())
-		id := w.ready()
-		own, vmid := w.vm(id), w.service(id).Row.VMID
-		volume := w.backedUp(id, "of then")
-		w.wish(id, kvm.Wish{Verb: kvm.VerbRestore, From: volume})
-		w.walk(id, 3)
-		w.recycle(vmid, own, by)
-		before := w.theirs(vmid)
-		out := w.walk(id, 0)
-		if !errors.Is(out.Err, kvm.ErrForeign) || w.at(id) != kvm.ErrorRestore {
-			t.Errorf("%s: at %s: %v", by.name, w.at(id), out.Err)
-		}
-		w.untouched(by.name, vmid, before)
-		w.kept(by.name, id)
-	}
+	overStrangers(t, 3, kvm.ErrorRestore, func(w *world, id int64) kvm.Wish {
+		return kvm.Wish{Verb: kvm.VerbRestore, From: w.backedUp(id, "of then")}
+	})
 	w := newBackupWorld(t, pvesim.Instant())
 	id := w.ready()
 	volume := w.backedUp(id, "of then")

@@ -201,21 +201,10 @@ func TestRollbackThatDied(t *testing.T) {
 // TestRollbackOfAStranger: before the row that rolls back the VMID becomes somebody else's, whose VM has a snapshot of that name.
 func TestRollbackOfAStranger(t *testing.T) {
 	t.Parallel()
-	for _, by := range strangers {
-		w := newBackupWorld(t, pvesim.Instant())
-		id := w.ready()
-		own, vmid := w.vm(id), w.service(id).Row.VMID
+	overStrangers(t, 2, kvm.RBCloudinit, func(w *world, id int64) kvm.Wish {
 		w.snap(id, "theirs", "of then")
-		w.wish(id, kvm.Wish{Verb: kvm.VerbRollback, From: "theirs"})
-		w.walk(id, 2)
-		w.recycle(vmid, own, by)
-		before := w.theirs(vmid)
-		if out := w.walk(id, 0); !errors.Is(out.Err, kvm.ErrForeign) {
-			t.Errorf("%s: at %s: %v", by.name, w.at(id), out.Err)
-		}
-		w.untouched(by.name, vmid, before)
-		w.kept(by.name, id)
-	}
+		return kvm.Wish{Verb: kvm.VerbRollback, From: "theirs"}
+	})
 }
 
 // TestRollbackMakesThePackage: what the snapshot has of the package of then is made what it is now.

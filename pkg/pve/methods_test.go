@@ -73,9 +73,20 @@ func TestChangesOnTheWire(t *testing.T) {
 	bare := `{"smbios1":"uuid=86c5cc9f-ec8f-48e1-a587-87fd8616737e","digest":"d2"}`
 	upid := `"` + testUPID + `"`
 	addr := netip.MustParseAddr
+	type call func(context.Context, *Client, kvm.Owned) (kvm.UPID, error)
+	setCD := func(slot, volume string) call {
+		return func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetCD(ctx, o, slot, volume)
+		}
+	}
+	setBoot := func(boot kvm.BootOrder) call {
+		return func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
+			return "", c.SetBoot(ctx, o, boot)
+		}
+	}
 	for _, c := range []struct {
 		name, config string
-		call         func(context.Context, *Client, kvm.Owned) (kvm.UPID, error)
+		call         call
 		answer       string
 		want         string // the request, form decoded; "" = none
 		upid         kvm.UPID
@@ -217,45 +228,19 @@ func TestChangesOnTheWire(t *testing.T) {
 			return "", c.SetGuestPassword(ctx, o, "bob", kvm.NewSecret("secret"))
 		}, "500 VM 110 qmp command 'guest-set-user-password' failed - got timeout",
 			"POST " + at + "/agent/set-user-password password=secret&username=bob", "", kvm.ErrUnknown},
-		{"ISO into the drive", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
-			return "", c.SetCD(ctx, o, "ide2", "shared:iso/b=1.iso")
-		}, "null", "PUT " + at + "/config digest=d1&ide2=file=shared:iso/b=1.iso,media=cdrom", "", nil},
-		{"ISO into a new drive", bare, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
-			return "", c.SetCD(ctx, o, "sata0", "local:iso/b.iso")
-		}, "null", "PUT " + at + "/config digest=d2&sata0=local:iso/b.iso,media=cdrom", "", nil},
-		{"ISO out of the drive", strings.Replace(testConfig, "a.iso,media=cdrom", "a.iso,cache=none,media=cdrom,size=4M", 1), func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
-			return "", c.SetCD(ctx, o, "ide2", "")
-		}, "null", "PUT " + at + "/config digest=d1&ide2=none,cache=none,media=cdrom", "", nil},
-		{"ISO over the cloud-init drive", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
-			return "", c.SetCD(ctx, o, "ide0", "local:iso/b.iso")
-		}, "null", "", "", kvm.ErrRefused},
-		{"ISO over a disk", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
-			return "", c.SetCD(ctx, o, "scsi1", "")
-		}, "null", "", "", kvm.ErrRefused},
-		{"ISO at net0", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
-			return "", c.SetCD(ctx, o, "net0", "local:iso/b.iso")
-		}, "null", "", "", kvm.ErrInvalid},
-		{"ISO with a comma", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
-			return "", c.SetCD(ctx, o, "ide2", "local:iso/b,size=1.iso")
-		}, "null", "", "", kvm.ErrInvalid},
-		{"ISO by a path", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
-			return "", c.SetCD(ctx, o, "ide2", "/etc/passwd")
-		}, "null", "", "", kvm.ErrInvalid},
-		{"ISO outside of its folder", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
-			return "", c.SetCD(ctx, o, "ide2", "local:iso/../snippets/x.iso")
-		}, "null", "", "", kvm.ErrInvalid},
-		{"a disk as ISO", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
-			return "", c.SetCD(ctx, o, "ide2", "local:110/vm-110-disk-0.qcow2")
-		}, "null", "", "", kvm.ErrInvalid},
-		{"boot order", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
-			return "", c.SetBoot(ctx, o, "order=ide2;scsi0")
-		}, "null", "PUT " + at + "/config boot=order=ide2;scsi0&digest=d1", "", nil},
-		{"no boot order", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
-			return "", c.SetBoot(ctx, o, "")
-		}, "null", "PUT " + at + "/config delete=boot&digest=d1", "", nil},
-		{"boot order that is none", testConfig, func(ctx context.Context, c *Client, o kvm.Owned) (kvm.UPID, error) {
-			return "", c.SetBoot(ctx, o, "order=ide2,x=1")
-		}, "null", "", "", kvm.ErrInvalid},
+		{"ISO into the drive", testConfig, setCD("ide2", "shared:iso/b=1.iso"), "null", "PUT " + at + "/config digest=d1&ide2=file=shared:iso/b=1.iso,media=cdrom", "", nil},
+		{"ISO into a new drive", bare, setCD("sata0", "local:iso/b.iso"), "null", "PUT " + at + "/config digest=d2&sata0=local:iso/b.iso,media=cdrom", "", nil},
+		{"ISO out of the drive", strings.Replace(testConfig, "a.iso,media=cdrom", "a.iso,cache=none,media=cdrom,size=4M", 1), setCD("ide2", ""), "null", "PUT " + at + "/config digest=d1&ide2=none,cache=none,media=cdrom", "", nil},
+		{"ISO over the cloud-init drive", testConfig, setCD("ide0", "local:iso/b.iso"), "null", "", "", kvm.ErrRefused},
+		{"ISO over a disk", testConfig, setCD("scsi1", ""), "null", "", "", kvm.ErrRefused},
+		{"ISO at net0", testConfig, setCD("net0", "local:iso/b.iso"), "null", "", "", kvm.ErrInvalid},
+		{"ISO with a comma", testConfig, setCD("ide2", "local:iso/b,size=1.iso"), "null", "", "", kvm.ErrInvalid},
+		{"ISO by a path", testConfig, setCD("ide2", "/etc/passwd"), "null", "", "", kvm.ErrInvalid},
+		{"ISO outside of its folder", testConfig, setCD("ide2", "local:iso/../snippets/x.iso"), "null", "", "", kvm.ErrInvalid},
+		{"a disk as ISO", testConfig, setCD("ide2", "local:110/vm-110-disk-0.qcow2"), "null", "", "", kvm.ErrInvalid},
+		{"boot order", testConfig, setBoot("order=ide2;scsi0"), "null", "PUT " + at + "/config boot=order=ide2;scsi0&digest=d1", "", nil},
+		{"no boot order", testConfig, setBoot(""), "null", "PUT " + at + "/config delete=boot&digest=d1", "", nil},
+		{"boot order that is none", testConfig, setBoot("order=ide2,x=1"), "null", "", "", kvm.ErrInvalid},
 		{"nothing proved", testConfig, func(ctx context.Context, c *Client, _ kvm.Owned) (kvm.UPID, error) { return c.Start(ctx, kvm.Owned{}) },
 			upid, "", "", kvm.ErrUnproved},
 	} {
